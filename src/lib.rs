@@ -1,0 +1,34 @@
+//! swrun: runs the backends of one server, each in its own cage, and keeps them up.
+//!
+//! The house stands on floors (`docs/architecture.md`): a module uses only floors below its own,
+//! and the four roles (`init`, `monitor`, `daemon`, `cli`) never use one another.
+
+pub mod cgroup;
+pub mod cli;
+pub mod daemon;
+pub mod formats;
+pub mod host;
+pub mod init;
+pub mod lifecycle;
+pub mod model;
+pub mod monitor;
+pub mod policy;
+pub mod privilege;
+pub mod profile;
+#[expect(unsafe_code, reason = "the one home of unsafe: raw system calls")]
+pub mod sys;
+pub mod wire;
+
+use std::process::ExitCode;
+
+/// Takes the role that the first argument names: the hidden roles before clap and tokio wake up,
+/// since each of them is an idle process of every environment.
+#[must_use]
+pub fn main() -> ExitCode {
+    let role = std::env::args_os().nth(1);
+    match role.as_deref().and_then(|role| role.to_str()) {
+        Some(init::ROLE) => init::main(),
+        Some(monitor::ROLE) => monitor::main(),
+        _ => cli::main(),
+    }
+}

@@ -1,0 +1,59 @@
+//! What happened to an environment, one line each in its journal.
+
+use serde::{Deserialize, Serialize};
+
+use super::Cause;
+
+/// One line of the journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// When: RFC 3339, UTC.
+    pub at: String,
+    /// Which instance, where it is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<u32>,
+    /// What.
+    #[serde(flatten)]
+    pub kind: EventKind,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum EventKind {
+    /// The monitor took over.
+    MonitorStarted,
+    /// The app runs.
+    Started {
+        /// The app's pid as the host sees it.
+        pid: i32,
+    },
+    /// The app ended.
+    Ended {
+        /// Why.
+        cause: Cause,
+        /// Exit code, unless a signal ended it.
+        code: Option<i32>,
+        /// The signal's name.
+        signal: Option<String>,
+        /// The most memory it used, in bytes.
+        peak: Option<u64>,
+        /// More, in words.
+        detail: Option<String>,
+    },
+    /// The next try is due later.
+    Backoff {
+        /// In so many milliseconds.
+        delay_ms: u64,
+    },
+    /// No further try.
+    GaveUp {
+        /// Why.
+        reason: String,
+    },
+    /// Something an operator should know.
+    Warning {
+        /// What.
+        text: String,
+    },
+}

@@ -1,0 +1,30 @@
+//! Plain data that every floor shares: names, sizes, the resolved spec, states, causes, status.
+#![forbid(unsafe_code)]
+
+mod cause;
+mod duration;
+mod event;
+mod name;
+mod phase;
+mod places;
+mod signal;
+mod size;
+mod spec;
+mod status;
+
+pub use cause::{Cause, LastExit};
+pub use duration::{format_duration, parse_duration};
+pub use event::{Event, EventKind};
+pub use name::{EnvName, NameError};
+pub use phase::{Phase, Wanted};
+pub use places::Places;
+pub use signal::StopSignal;
+pub use size::{format_bytes, parse_bytes};
+pub use spec::{
+    EnvFile, EnvSpec, Health, Identity, Limits, Port, Protocol, Restart, RestartPolicy,
+    SPEC_SCHEMA, Stop,
+};
+pub use status::{
+    CpuStatus, EnvironmentStatus, InstanceStatus, LeakStatus, MemoryStatus, PidsStatus, PortStatus,
+    RunnerStatus, STATUS_SCHEMA, StatusDocument,
+};

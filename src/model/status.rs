@@ -1,0 +1,180 @@
+//! `swrun status --json`: the form that scripts and dashboards rely on (INTERFACE).
+//!
+//! A value that could not be read is `None` and becomes `null`, never 0.
+
+use serde::{Deserialize, Serialize};
+
+use super::{LastExit, Phase, Protocol, Wanted};
+
+/// The version of the document.
+pub const STATUS_SCHEMA: u32 = 1;
+
+/// The whole document.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StatusDocument {
+    /// Always [`STATUS_SCHEMA`].
+    pub schema: u32,
+    /// The runner that answered.
+    pub runner: RunnerStatus,
+    /// All environments that were asked for, by name.
+    pub environments: Vec<EnvironmentStatus>,
+}
+
+/// The runner itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunnerStatus {
+    /// Its version.
+    pub version: String,
+    /// Its pid.
+    pub pid: u32,
+    /// Seconds since it started.
+    pub uptime_s: u64,
+    /// `unified` or `hybrid`.
+    pub cgroup: String,
+    /// What this host lacks, a sentence each.
+    pub degraded: Vec<String>,
+}
+
+/// One environment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EnvironmentStatus {
+    /// Its name.
+    pub name: String,
+    /// Its target, if it has one.
+    pub target: Option<String>,
+    /// The user of the app.
+    pub user: String,
+    /// What it is.
+    pub state: Phase,
+    /// What it is wanted to be.
+    pub wanted: Wanted,
+    /// One line on why it is not as wanted, or what an operator should know.
+    pub reason: Option<String>,
+    /// The app's pid as the host sees it; of the first instance where there are several.
+    pub pid: Option<i32>,
+    /// The monitor's pid.
+    pub monitor_pid: Option<u32>,
+    /// All instances.
+    pub instances: Vec<InstanceStatus>,
+    /// Its ports.
+    pub ports: Vec<PortStatus>,
+    /// Restarts since `start`, wanted ones included.
+    pub restarts: u32,
+    /// Deaths in a row, without calm between.
+    pub unstable: u32,
+    /// How the last instance ended.
+    pub last_exit: Option<LastExit>,
+    /// Milliseconds until the next try, in backoff.
+    pub next_try_ms: Option<u64>,
+    /// Seconds since the oldest running instance came up.
+    pub uptime_s: Option<u64>,
+    /// Memory of all instances together; `max` is the ceiling times the instances.
+    pub memory: MemoryStatus,
+    /// CPU of the environment.
+    pub cpu: CpuStatus,
+    /// Processes and threads of the environment.
+    pub pids: PidsStatus,
+    /// The leak verdict.
+    pub leak: LeakStatus,
+    /// The profile was edited since the environment started.
+    pub changed: bool,
+    /// The environment runs on though its profile has gone.
+    pub no_profile: bool,
+}
+
+/// One instance.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct InstanceStatus {
+    /// Counted from 1 since the environment was made.
+    pub id: u32,
+    /// The app's pid as the host sees it.
+    pub pid: Option<i32>,
+    /// The pid of the instance's init.
+    pub init_pid: Option<i32>,
+    /// What it is.
+    pub state: Phase,
+    /// Seconds since it came up.
+    pub uptime_s: Option<u64>,
+    /// Its memory.
+    pub memory: MemoryStatus,
+}
+
+/// A port.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortStatus {
+    /// The number.
+    pub port: u16,
+    /// `tcp` or `udp`.
+    pub proto: Protocol,
+    /// `listening` or `closed`; the ports issue adds `held`, `reserved`, `blocked`. `None`: unknown.
+    pub state: Option<String>,
+}
+
+/// Memory, in bytes, of a cgroup.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct MemoryStatus {
+    /// All that is charged, page cache included.
+    pub current: Option<u64>,
+    /// Anonymous memory.
+    pub anon: Option<u64>,
+    /// The soft ceiling, if set.
+    pub high: Option<u64>,
+    /// The ceiling.
+    pub max: Option<u64>,
+    /// The most there was.
+    pub peak: Option<u64>,
+    /// Swap in use.
+    pub swap: Option<u64>,
+    /// Processes that the kernel killed at the ceiling, since the environment was started.
+    pub oom_kills: Option<u64>,
+    /// PSI `some avg10`, in percent.
+    pub pressure_avg10: Option<f64>,
+}
+
+/// CPU of an environment.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct CpuStatus {
+    /// Percent of one CPU since the last sample.
+    pub percent: Option<f64>,
+    /// The limit, in percent of one CPU.
+    pub limit_percent: Option<f64>,
+    /// Microseconds used since the environment was started.
+    pub usage_us: Option<u64>,
+    /// Microseconds that it was held back.
+    pub throttled_us: Option<u64>,
+}
+
+/// Processes and threads.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PidsStatus {
+    /// Now.
+    pub current: Option<u64>,
+    /// The limit.
+    pub max: Option<u64>,
+}
+
+/// The leak verdict (`none` until the leak issue fills it).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LeakStatus {
+    /// `none`, or `unknown` while there is too little history.
+    pub verdict: String,
+    /// Growth.
+    pub bytes_per_hour: Option<i64>,
+    /// 0 to 1.
+    pub confidence: Option<f64>,
+    /// Seconds until the trend meets the ceiling.
+    pub ceiling_in_s: Option<u64>,
+}
+
+impl LeakStatus {
+    /// No verdict is made yet by this version: honest, and never "none" without having looked.
+    #[must_use]
+    pub fn unknown() -> Self {
+        Self {
+            verdict: "unknown".into(),
+            bytes_per_hour: None,
+            confidence: None,
+            ceiling_in_s: None,
+        }
+    }
+}

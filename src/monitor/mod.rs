@@ -1,0 +1,7 @@
+//! monitor
+/// The hidden role's word.
+pub const ROLE: &str = "__monitor";
+/// Runs it.
+pub fn main() -> std::process::ExitCode {
+    std::process::ExitCode::FAILURE
+}

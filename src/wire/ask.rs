@@ -1,0 +1,146 @@
+//! Between `swrun` on the command line and the runner: JSON objects, each ended by a NUL byte
+//! (the framing of Varlink), over a stream socket. One request a connection; the runner answers with
+//! any number of `Progress` and then one final answer.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{EnvSpec, EnvironmentStatus, Event, StatusDocument};
+
+/// What is asked of the runner. `targets` are names or targets of environments; none is all.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "method", content = "parameters", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Ask {
+    /// The state of environments. See-class.
+    Status {
+        /// Which.
+        targets: Vec<String>,
+    },
+    /// All that is known of one. See-class.
+    Show {
+        /// Which.
+        target: String,
+    },
+    /// Start what is not running. Operate-class.
+    Start(Order),
+    /// Stop gracefully. Operate-class.
+    Stop(Order),
+    /// Stop, then start with the profile as it is now. Operate-class.
+    Restart(Order),
+    /// Stop, and forget; gone for the next boot too. Admin-class.
+    Delete(Order),
+    /// Start an environment that has no profile file. Admin-class.
+    StartAdHoc(Box<AdHoc>),
+    /// Stop every environment, then the runner. Admin-class.
+    Kill {},
+}
+
+/// An order to environments.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Order {
+    /// Which.
+    pub targets: Vec<String>,
+    /// Answer when the outcome is known, or at once.
+    pub wait: bool,
+}
+
+/// `swrun start PATH --name N …`: what the caller said, nothing looked up yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdHoc {
+    /// The new environment's name.
+    pub name: String,
+    /// Its target.
+    pub target: Option<String>,
+    /// Program and arguments, the interpreter already put in front.
+    pub command: Vec<String>,
+    /// The working directory, absolute.
+    pub cwd: PathBuf,
+    /// The user, if one was named.
+    pub user: Option<String>,
+    /// The ports named.
+    pub ports: Vec<String>,
+    /// Variables named, and NODE_ENV and PORT of the caller's environment.
+    pub env: Vec<(String, String)>,
+    /// Answer when the outcome is known, or at once.
+    pub wait: bool,
+}
+
+/// What the runner answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "answer", content = "parameters", rename_all = "kebab-case")]
+pub enum Answer {
+    /// More follows.
+    Progress {
+        /// About which environment.
+        name: String,
+        /// What happens now.
+        text: String,
+    },
+    /// To `Status`.
+    Status(Box<StatusDocument>),
+    /// To `Show`.
+    Show(Box<ShowDocument>),
+    /// To an order: one outcome for each environment.
+    Done {
+        /// In the order of their names.
+        outcomes: Vec<Outcome>,
+    },
+    /// Nothing was done.
+    Refused(Refusal),
+}
+
+/// How an order went for one environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// The environment.
+    pub name: String,
+    /// Whether it is now as ordered.
+    pub ok: bool,
+    /// What was done, or why it failed and what to do.
+    pub text: String,
+}
+
+/// Why nothing was done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// The kind, for programs: `bad-request`, `not-permitted`, `unknown-environment`, `bad-profile`,
+    /// `busy`, `failed`.
+    pub code: String,
+    /// In words.
+    pub text: String,
+}
+
+/// `swrun show`: everything of one environment. The values of variables are never in it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ShowDocument {
+    /// As in `status`.
+    pub status: EnvironmentStatus,
+    /// The spec it runs with, the values of its variables taken out.
+    pub spec: Option<EnvSpec>,
+    /// The names of the variables of `[env]`.
+    pub env_keys: Vec<String>,
+    /// The processes of the environment, from the app's cgroup.
+    pub processes: Vec<ProcessLine>,
+    /// Its cgroup, below the hierarchy's root.
+    pub cgroup: Option<String>,
+    /// The last events, oldest first.
+    pub events: Vec<Event>,
+    /// The folder of its logs.
+    pub logs: PathBuf,
+}
+
+/// A process of an environment. Its title is the app's own text: clean it before a terminal sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessLine {
+    /// As the host sees it.
+    pub pid: i32,
+    /// Its parent.
+    pub parent: i32,
+    /// Resident memory in bytes.
+    pub rss: Option<u64>,
+    /// The command line, shortened.
+    pub title: String,
+}

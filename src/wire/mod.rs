@@ -1,0 +1,5 @@
+//! The messages between the roles, each boundary a file: every one is bounded and versioned.
+#![forbid(unsafe_code)]
+
+pub mod ask;
+pub mod frame;
