@@ -1,1 +1,140 @@
-//! daemon
+//! The runner: reads profiles, takes orders, starts monitors and finds them again. It may die at any
+//! time without an app noticing.
+//!
+//! One thread, tokio. `registry` holds what is known; for each environment one `keeper` task holds
+//! the connection to its monitor and starts one when it is wanted; `orders` turn a request into a
+//! wanted state and wait for the outcome; `server` is the socket.
+
+mod adhoc;
+mod answer;
+mod keeper;
+mod launch;
+mod link;
+mod orders;
+mod peer;
+mod profiles;
+mod registry;
+mod scope;
+mod server;
+mod state;
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::rc::Rc;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::cgroup;
+use crate::model::Places;
+use crate::sys::files;
+
+use launch::Layout;
+use registry::Runner;
+
+/// How the runner is started.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where everything lies.
+    pub places: Places,
+    /// Monitors are units of systemd's (`swrun-env@NAME.service`), not processes of the runner's.
+    pub units: bool,
+}
+
+/// Runs until SIGTERM or SIGINT, which end the runner and nothing else, or `swrun kill`.
+#[must_use]
+pub fn main(options: Options) -> ExitCode {
+    if !rustix::process::geteuid().is_root() {
+        return fail("the runner must be started by root (try: sudo swrun daemon)");
+    }
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    if !options.units
+        && let Err(text) = scope::enter_if_needed()
+    {
+        return fail(&text);
+    }
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .with_target(false)
+        .without_time()
+        .init();
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&format!("could not start the runtime: {error}")),
+    };
+    let outcome = tokio::task::LocalSet::new().block_on(&runtime, run(options));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(text) => fail(&text),
+    }
+}
+
+async fn run(options: Options) -> Result<(), String> {
+    let places = &options.places;
+    make_folders(places)?;
+    let lock_path = places.lock();
+    let lock = files::lock(&lock_path)
+        .map_err(|e| format!("could not lock \"{}\": {e}", lock_path.display()))?;
+    let Some(_lock) = lock else {
+        return Err(format!("another runner has \"{}\"", lock_path.display()));
+    };
+    let mut on_term = signal(SignalKind::terminate()).map_err(|e| e.to_string())?;
+    let mut on_int = signal(SignalKind::interrupt()).map_err(|e| e.to_string())?;
+    let mut on_hup = signal(SignalKind::hangup()).map_err(|e| e.to_string())?;
+    let driver = cgroup::detect(Path::new("/proc/self/mountinfo"), Path::new("/proc/self/cgroup"))
+        .map_err(|e| e.to_string())?;
+    let layout = Layout::choose(&options, driver.as_ref())?;
+    let runner = Rc::new(Runner::new(options.places.clone(), layout, driver)?);
+    let listener = server::listen(&options.places)?;
+    runner.begin();
+    let server = tokio::task::spawn_local(server::serve(Rc::clone(&runner), listener));
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    tracing::info!("swrun {} is ready: {}", env!("CARGO_PKG_VERSION"), runner.summary());
+    loop {
+        tokio::select! {
+            _ = on_term.recv() => break,
+            _ = on_int.recv() => break,
+            _ = on_hup.recv() => runner.reload(),
+            () = runner.killed() => {
+                tracing::info!("every environment is stopped; the runner ends");
+                server.abort();
+                let _ = std::fs::remove_file(options.places.socket());
+                return Ok(());
+            }
+        }
+    }
+    let going_on = runner.running();
+    if !going_on.is_empty() {
+        let names = going_on.join(", ");
+        tracing::info!(
+            "the runner ends; these go on without it: {names} (\"swrun kill\" ends them)"
+        );
+    }
+    server.abort();
+    Ok(())
+}
+
+fn make_folders(places: &Places) -> Result<(), String> {
+    let state = places.state();
+    for (path, mode) in [
+        (places.run(), 0o755),
+        (places.monitors(), 0o700),
+        (state.clone(), 0o700),
+        (state.join("env"), 0o700),
+        (places.ad_hoc_profiles(), 0o700),
+        (places.all_logs(), 0o750),
+    ] {
+        files::make_folder(&path, mode)
+            .map_err(|e| format!("could not make the folder \"{}\": {e}", path.display()))?;
+    }
+    if let Some(group) = peer::swrun_group() {
+        // Its members read logs without root.
+        let _ = std::os::unix::fs::chown(places.all_logs(), None, Some(group));
+    }
+    Ok(())
+}
+
+fn fail(text: &str) -> ExitCode {
+    eprintln!("swrun: {text}");
+    ExitCode::FAILURE
+}

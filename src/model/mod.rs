@@ -20,9 +20,11 @@ pub use phase::{Phase, Wanted};
 pub use places::Places;
 pub use signal::StopSignal;
 pub use size::{format_bytes, parse_bytes};
+#[cfg(test)]
+pub use spec::spec_for_tests;
 pub use spec::{
-    EnvFile, EnvSpec, Health, Identity, Limits, Port, Protocol, Restart, RestartPolicy,
-    SPEC_SCHEMA, Stop,
+    DEFAULT_PATH, EnvFile, EnvSpec, Health, Identity, Limits, Port, Protocol, Restart,
+    RestartPolicy, SPEC_SCHEMA, Stop,
 };
 pub use status::{
     CpuStatus, EnvironmentStatus, InstanceStatus, LeakStatus, MemoryStatus, PidsStatus, PortStatus,

@@ -157,3 +157,51 @@ pub struct Health {
     /// An `http://` address on this machine.
     pub http: String,
 }
+
+/// `PATH` of an app whose profile and `.env` set none.
+pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// A spec as tests want it: every limit set, nothing that the host must have.
+#[cfg(test)]
+#[must_use]
+pub fn spec_for_tests(name: &str) -> EnvSpec {
+    EnvSpec {
+        schema: SPEC_SCHEMA,
+        name: EnvName::parse(name).expect("a good name"),
+        target: None,
+        identity: Identity {
+            user: "61001".into(),
+            uid: 61001,
+            gid: 61001,
+            groups: Vec::new(),
+            home: PathBuf::from("/srv/app"),
+        },
+        command: vec!["/bin/true".into()],
+        base: "/srv/app".into(),
+        cwd: "/srv/app".into(),
+        writable: Vec::new(),
+        read_only: Vec::new(),
+        env_file: None,
+        env: BTreeMap::new(),
+        ports: Vec::new(),
+        instances: 1,
+        limits: Limits {
+            memory_max: 64 << 20,
+            memory_high: None,
+            cpu_percent: None,
+            pids: 64,
+            open_files: 1024,
+        },
+        restart: Restart {
+            policy: RestartPolicy::Always,
+            first_delay: Duration::from_millis(100),
+            max_delay: Duration::from_secs(30),
+            give_up_after: 0,
+            within: Duration::from_secs(60),
+        },
+        stop: Stop { signal: StopSignal::TERM, grace: Duration::from_secs(10) },
+        health: None,
+        autostart: true,
+        profile_digest: String::new(),
+    }
+}

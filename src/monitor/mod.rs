@@ -1,7 +1,90 @@
-//! monitor
+//! One monitor keeps one environment alive, on its own: the runner may be dead.
+//!
+//! One thread, one poll loop: wait -> event -> `lifecycle::step` -> act. It reads nothing but the spec
+//! that the runner wrote, and writes nothing where an app could.
+
+mod act;
+mod control;
+mod instance;
+mod logs;
+mod measure;
+mod memory;
+mod ports;
+mod run;
+mod start;
+
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::model::{EnvName, Places};
+use crate::sys::files;
+
 /// The hidden role's word.
 pub const ROLE: &str = "__monitor";
-/// Runs it.
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::FAILURE
+
+/// Another monitor has the environment.
+pub const EXIT_TAKEN: u8 = 75;
+
+/// What the role was started with: `__monitor NAME --root DIR [--cgroup GROUP]`.
+#[derive(Debug)]
+struct Arguments {
+    name: EnvName,
+    places: Places,
+    /// Its group below the hierarchies' root; without it the group it was started in (a unit of
+    /// systemd's).
+    group: Option<PathBuf>,
+}
+
+/// Runs the role.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = match arguments(std::env::args().skip(2)) {
+        Ok(arguments) => arguments,
+        Err(text) => return fail(&text),
+    };
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    let name = arguments.name.clone();
+    match take(&arguments) {
+        Ok(Some(lock)) => match run::Monitor::new(arguments).and_then(run::Monitor::run) {
+            Ok(()) => {
+                drop(lock);
+                ExitCode::SUCCESS
+            }
+            Err(error) => fail(&format!("{name}: {error}")),
+        },
+        Ok(None) => {
+            eprintln!("swrun: {name}: another monitor keeps this environment");
+            ExitCode::from(EXIT_TAKEN)
+        }
+        Err(error) => fail(&format!("could not lock the environment \"{name}\": {error}")),
+    }
+}
+
+/// The lock that makes this the environment's only monitor, held as long as the process lives.
+fn take(arguments: &Arguments) -> io::Result<Option<File>> {
+    let folder = arguments.places.monitor(&arguments.name);
+    files::make_folder(&folder, 0o700)?;
+    files::lock(&folder.join("lock"))
+}
+
+fn arguments(mut given: impl Iterator<Item = String>) -> Result<Arguments, String> {
+    let name = given.next().ok_or("the monitor needs the name of its environment")?;
+    let name = EnvName::parse(&name).map_err(|error| error.to_string())?;
+    let (mut root, mut group) = (PathBuf::from("/"), None);
+    while let Some(option) = given.next() {
+        let value = given.next().ok_or_else(|| format!("\"{option}\" needs a value"))?;
+        match option.as_str() {
+            "--root" => root = value.into(),
+            "--cgroup" => group = Some(PathBuf::from(value)),
+            _ => return Err(format!("the monitor does not know \"{option}\"")),
+        }
+    }
+    Ok(Arguments { name, places: Places::below(root), group })
+}
+
+fn fail(text: &str) -> ExitCode {
+    eprintln!("swrun: monitor: {text}");
+    ExitCode::FAILURE
 }

@@ -1,1 +1,6 @@
-//! policy
+//! Pure decisions: `now` is an argument, nothing is read and nothing is done.
+#![forbid(unsafe_code)]
+
+pub mod access;
+pub mod ceiling;
+pub mod restart;

@@ -1,1 +1,6 @@
-//! privilege
+//! All that needs root, a closed list, each with its reason; used by init before and while it gives
+//! root up.
+
+pub mod identity;
+pub mod limits;
+pub mod mounts;

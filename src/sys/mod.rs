@@ -1,1 +1,13 @@
-//! sys
+//! Raw system calls, the only unsafe code: what nix, rustix and std do not offer in a safe form,
+//! and the small wrappers that belong beside it.
+
+pub mod channel;
+pub mod clock;
+pub mod command;
+pub mod descriptors;
+pub mod files;
+pub mod fork;
+pub mod memfd;
+pub mod mount;
+pub mod signals;
+pub mod spawn;

@@ -3,3 +3,5 @@
 
 pub mod ask;
 pub mod frame;
+pub mod keep;
+pub mod launch;

@@ -1,0 +1,369 @@
+//! Answers to requests: who may, what is known, and the orders.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::registry::{Entry, Runner};
+use super::{adhoc, orders};
+use crate::formats::{journal, spec_file};
+use crate::model::{
+    CpuStatus, EnvName, EnvSpec, EnvironmentStatus, LastExit, LeakStatus, MemoryStatus, Phase,
+    PidsStatus, PortStatus, RunnerStatus, STATUS_SCHEMA, StatusDocument, Wanted,
+};
+use crate::policy::access::{Class, Peer, is_allowed};
+use crate::wire::ask::{AdHoc, Answer, Ask, Order, Outcome, ProcessLine, Refusal, ShowDocument};
+use crate::wire::keep::{Full, Reply, Request};
+
+/// How long a monitor may take to report; after that its numbers are unknown.
+const REPORT_WITHIN: Duration = Duration::from_secs(1);
+
+/// The most processes that `show` lists.
+const MOST_PROCESSES: usize = 200;
+
+/// Sends all answers to `ask` but the last, and returns that.
+pub async fn answer(
+    runner: Rc<Runner>,
+    peer: Peer,
+    ask: Ask,
+    progress: mpsc::Sender<Answer>,
+) -> Answer {
+    let outcome = match ask {
+        Ask::Status { targets } => match select(&runner, &peer, &targets, Class::See) {
+            Ok(entries) => Ok(Answer::Status(Box::new(status(&runner, entries).await))),
+            Err(refusal) => Err(refusal),
+        },
+        Ask::Show { target } => match select(&runner, &peer, &[target], Class::See) {
+            Ok(entries) => show(&runner, entries).await,
+            Err(refusal) => Err(refusal),
+        },
+        Ask::Start(order) => {
+            bring_back(&runner, &peer, &order);
+            carry_out(&runner, &peer, order, orders::Verb::Start, Class::Operate, &progress).await
+        }
+        Ask::Stop(order) => {
+            carry_out(&runner, &peer, order, orders::Verb::Stop, Class::Operate, &progress).await
+        }
+        Ask::Restart(order) => {
+            carry_out(&runner, &peer, order, orders::Verb::Restart, Class::Operate, &progress).await
+        }
+        Ask::Delete(order) => {
+            carry_out(&runner, &peer, order, orders::Verb::Delete, Class::Admin, &progress).await
+        }
+        Ask::StartAdHoc(ad_hoc) => start_ad_hoc(&runner, &peer, &ad_hoc).await,
+        Ask::Kill {} if !is_allowed(&peer, Class::Admin, &[]) => Err(not_permitted()),
+        Ask::Kill {} => {
+            let outcomes = orders::kill(&runner).await;
+            Ok(Answer::Done { outcomes })
+        }
+    };
+    outcome.unwrap_or_else(Answer::Refused)
+}
+
+fn refusal(code: &str, text: impl Into<String>) -> Refusal {
+    Refusal { code: code.to_owned(), text: text.into() }
+}
+
+fn not_permitted() -> Refusal {
+    refusal(
+        "not-permitted",
+        "you may not do this: root may all, members of group \"swrun\" may look, start, stop and restart, a deploy user may that with its own environment",
+    )
+}
+
+/// The environments that `targets` name, if the peer may; none named are all that it may see.
+fn select(
+    runner: &Rc<Runner>,
+    peer: &Peer,
+    targets: &[String],
+    class: Class,
+) -> Result<Vec<Rc<Entry>>, Refusal> {
+    let uid_of = |entry: &Rc<Entry>| -> Vec<u32> {
+        let known = entry.known.borrow();
+        let spec =
+            known.as_ref().and_then(|known| known.spec.as_ref()).map(|spec| spec.identity.uid);
+        spec.or_else(|| saved_spec(runner, &entry.name).map(|spec| spec.identity.uid))
+            .into_iter()
+            .collect()
+    };
+    let may = |entry: &Rc<Entry>| is_allowed(peer, class, &uid_of(entry));
+    let all = runner.entries();
+    if targets.is_empty() {
+        let own: Vec<_> = all.iter().filter(|entry| may(entry)).cloned().collect();
+        let is_refused = own.is_empty() && !is_allowed(peer, class, &[]);
+        return if is_refused { Err(not_permitted()) } else { Ok(own) };
+    }
+    let mut selected: Vec<Rc<Entry>> = Vec::new();
+    for target in targets {
+        let mut found: Vec<_> = all.iter().filter(|e| e.name.as_str() == target).collect();
+        if found.is_empty() {
+            found =
+                all.iter().filter(|entry| target_of(entry).as_deref() == Some(target)).collect();
+        }
+        if found.is_empty() {
+            let names: Vec<_> = all.iter().filter(|e| may(e)).map(|e| e.name.as_str()).collect();
+            let text = format!(
+                "there is no environment \"{}\"; there are: {}",
+                target.escape_default(),
+                if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+            );
+            return Err(refusal("unknown-environment", text));
+        }
+        for entry in found {
+            if !may(entry) {
+                return Err(not_permitted());
+            }
+            if !selected.iter().any(|other| Rc::ptr_eq(other, entry)) {
+                selected.push(Rc::clone(entry));
+            }
+        }
+    }
+    Ok(selected)
+}
+
+fn target_of(entry: &Rc<Entry>) -> Option<String> {
+    entry.known.borrow().as_ref().and_then(|known| known.target.clone())
+}
+
+fn saved_spec(runner: &Rc<Runner>, name: &EnvName) -> Option<EnvSpec> {
+    spec_file::read(&runner.places.spec(name)).ok()
+}
+
+/// `start NAME` of a deleted environment whose profile file is there, or of a profile that came since
+/// the runner read them.
+fn bring_back(runner: &Rc<Runner>, peer: &Peer, order: &Order) {
+    if !is_allowed(peer, Class::Admin, &[]) && !peer.is_member {
+        return;
+    }
+    let unknown = |target: &String| {
+        let all = runner.entries();
+        !all.iter().any(|e| e.name.as_str() == target || target_of(e).as_deref() == Some(target))
+    };
+    if !order.targets.iter().any(unknown) {
+        return;
+    }
+    for known in super::profiles::read_all(&runner.places).known {
+        let is_named = order
+            .targets
+            .iter()
+            .any(|target| target == known.name.as_str() || Some(target) == known.target.as_ref());
+        if is_named && runner.entry(&known.name).is_none() {
+            let entry = runner.adopt(known.name.clone(), Wanted::Stopped);
+            *entry.known.borrow_mut() = Some(known);
+        }
+    }
+}
+
+async fn carry_out(
+    runner: &Rc<Runner>,
+    peer: &Peer,
+    order: Order,
+    verb: orders::Verb,
+    class: Class,
+    progress: &mpsc::Sender<Answer>,
+) -> Result<Answer, Refusal> {
+    if class == Class::Admin && !is_allowed(peer, class, &[]) {
+        return Err(not_permitted());
+    }
+    let entries = select(runner, peer, &order.targets, class)?;
+    let mut running = JoinSet::new();
+    for entry in entries {
+        let text = match verb {
+            orders::Verb::Start => "starting",
+            orders::Verb::Stop | orders::Verb::Delete => "stopping",
+            orders::Verb::Restart => "restarting",
+        };
+        let news = Answer::Progress { name: entry.name.to_string(), text: text.to_owned() };
+        // Who asked may have gone; the order is carried out all the same.
+        let _ = progress.send(news).await;
+        running.spawn_local(orders::carry_out(Rc::clone(runner), entry, verb, order.wait));
+    }
+    let mut outcomes: Vec<Outcome> = Vec::new();
+    while let Some(outcome) = running.join_next().await {
+        let Ok(outcome) = outcome else { continue };
+        let news = Answer::Progress { name: outcome.name.clone(), text: outcome.text.clone() };
+        let _ = progress.send(news).await;
+        outcomes.push(outcome);
+    }
+    outcomes.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(Answer::Done { outcomes })
+}
+
+async fn start_ad_hoc(runner: &Rc<Runner>, peer: &Peer, ad_hoc: &AdHoc) -> Result<Answer, Refusal> {
+    if !is_allowed(peer, Class::Admin, &[]) {
+        return Err(not_permitted());
+    }
+    let entry = adhoc::add(runner, ad_hoc).map_err(|text| refusal("bad-profile", text))?;
+    let verb =
+        if entry.connection().is_some() { orders::Verb::Restart } else { orders::Verb::Start };
+    let outcome = orders::carry_out(Rc::clone(runner), entry, verb, ad_hoc.wait).await;
+    Ok(Answer::Done { outcomes: vec![outcome] })
+}
+
+async fn status(runner: &Rc<Runner>, entries: Vec<Rc<Entry>>) -> StatusDocument {
+    let mut reports = JoinSet::new();
+    for entry in entries {
+        let runner = Rc::clone(runner);
+        reports.spawn_local(async move { environment(&runner, &entry).await });
+    }
+    let mut environments: Vec<EnvironmentStatus> = reports.join_all().await;
+    environments.sort_by(|a, b| a.name.cmp(&b.name));
+    StatusDocument {
+        schema: STATUS_SCHEMA,
+        runner: RunnerStatus {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            uptime_s: runner.since.elapsed().as_secs(),
+            cgroup: runner.driver.kind().to_owned(),
+            degraded: runner.driver.degraded(),
+        },
+        environments,
+    }
+}
+
+async fn report(entry: &Rc<Entry>) -> Option<Full> {
+    let link = entry.connection()?;
+    match tokio::time::timeout(REPORT_WITHIN, link.ask(Request::Report)).await {
+        Ok(Some(Reply::Report(full))) => Some(*full),
+        _ => None,
+    }
+}
+
+async fn environment(runner: &Rc<Runner>, entry: &Rc<Entry>) -> EnvironmentStatus {
+    let full = report(entry).await;
+    let digest_now = entry.known.borrow().as_ref().map(|known| known.digest.clone());
+    let mut status = match full {
+        Some(full) => {
+            *entry.group.borrow_mut() = Some(full.cgroup);
+            let mut status = full.status;
+            status.changed = digest_on_disk(entry)
+                .or(digest_now.clone())
+                .is_some_and(|d| d != full.profile_digest);
+            status
+        }
+        None => without_monitor(runner, entry),
+    };
+    status.wanted = *entry.wanted.borrow();
+    status.no_profile = digest_now.is_none();
+    status
+}
+
+/// The digest of the profile's file as it is now: an edit shows without a reload.
+fn digest_on_disk(entry: &Rc<Entry>) -> Option<String> {
+    let file = entry.known.borrow().as_ref()?.file.clone();
+    let source = crate::profile::open(&file).ok()?;
+    crate::profile::read(&source.file, &source.text).profile.map(|profile| profile.digest)
+}
+
+/// What is known of an environment that no monitor keeps, or whose monitor does not answer.
+fn without_monitor(runner: &Rc<Runner>, entry: &Rc<Entry>) -> EnvironmentStatus {
+    let view = entry.seen();
+    let wanted = *entry.wanted.borrow();
+    let spec = entry.known.borrow().as_ref().and_then(|known| known.spec.clone());
+    let spec = spec.or_else(|| saved_spec(runner, &entry.name));
+    let brief = view.brief.as_ref().filter(|_| view.is_connected);
+    let (state, reason) = match (brief, wanted) {
+        (Some(brief), _) => (brief.phase, Some("its monitor does not answer".to_owned())),
+        (None, Wanted::Stopped) => (Phase::Stopped, None),
+        (None, Wanted::Online) => {
+            let why = view.trouble.unwrap_or_else(|| "its monitor is being started".to_owned());
+            (Phase::Backoff, Some(why))
+        }
+    };
+    let limits = spec.as_ref().map(|spec| &spec.limits);
+    EnvironmentStatus {
+        name: entry.name.to_string(),
+        target: target_of(entry),
+        user: spec.as_ref().map_or_else(|| "?".to_owned(), |spec| spec.identity.user.clone()),
+        state,
+        wanted,
+        reason,
+        pid: None,
+        monitor_pid: None,
+        instances: Vec::new(),
+        ports: spec
+            .iter()
+            .flat_map(|spec| &spec.ports)
+            .map(|port| PortStatus {
+                port: port.port,
+                proto: port.proto,
+                state: Some("closed".to_owned()),
+            })
+            .collect(),
+        restarts: brief.map_or(0, |brief| brief.restarts),
+        unstable: 0,
+        last_exit: last_exit(runner, &entry.name),
+        next_try_ms: None,
+        uptime_s: None,
+        memory: MemoryStatus {
+            max: limits.map(|limits| limits.memory_max),
+            high: limits.and_then(|limits| limits.memory_high),
+            ..MemoryStatus::default()
+        },
+        cpu: CpuStatus {
+            limit_percent: limits.and_then(|limits| limits.cpu_percent).map(f64::from),
+            ..CpuStatus::default()
+        },
+        pids: PidsStatus { current: None, max: limits.map(|limits| u64::from(limits.pids)) },
+        leak: LeakStatus::unknown(),
+        changed: false,
+        no_profile: false,
+    }
+}
+
+fn last_exit(runner: &Rc<Runner>, name: &EnvName) -> Option<LastExit> {
+    #[derive(serde::Deserialize)]
+    struct Memory {
+        last_exit: Option<LastExit>,
+    }
+    let bytes = crate::sys::files::read_bounded(&runner.places.memory_of(name), 64 << 10).ok()?;
+    serde_json::from_slice::<Memory>(&bytes).ok()?.last_exit
+}
+
+async fn show(runner: &Rc<Runner>, entries: Vec<Rc<Entry>>) -> Result<Answer, Refusal> {
+    let [entry] = entries.as_slice() else {
+        let names: Vec<_> = entries.iter().map(|entry| entry.name.as_str()).collect();
+        let text = format!("that names several environments: {}", names.join(", "));
+        return Err(refusal("bad-request", text));
+    };
+    let status = environment(runner, entry).await;
+    let mut spec = saved_spec(runner, &entry.name)
+        .or_else(|| entry.known.borrow().as_ref().and_then(|known| known.spec.clone()));
+    // Names may be shown, values never.
+    let env_keys: Vec<String> = spec.iter().flat_map(|spec| spec.env.keys().cloned()).collect();
+    if let Some(spec) = &mut spec {
+        spec.env.clear();
+    }
+    let group = entry.group.borrow().clone();
+    let pids = group
+        .as_ref()
+        .and_then(|group| runner.driver.processes(&group.join("app")).ok())
+        .unwrap_or_default();
+    let events = journal::last(&runner.places.journal(&entry.name), 10).map_err(|e| {
+        refusal("failed", format!("could not read the journal of \"{}\": {e}", entry.name))
+    })?;
+    Ok(Answer::Show(Box::new(ShowDocument {
+        status,
+        spec,
+        env_keys,
+        processes: pids.into_iter().take(MOST_PROCESSES).filter_map(process).collect(),
+        cgroup: group.map(|group| group.to_string_lossy().into_owned()),
+        events,
+        logs: runner.places.logs(&entry.name),
+    })))
+}
+
+fn process(pid: i32) -> Option<ProcessLine> {
+    let process = procfs::process::Process::new(pid).ok()?;
+    let stat = process.stat().ok()?;
+    let command = process.cmdline().unwrap_or_default().join(" ");
+    let title: String = if command.is_empty() { stat.comm.clone() } else { command };
+    Some(ProcessLine {
+        pid,
+        parent: stat.ppid,
+        rss: Some(stat.rss_bytes().get()),
+        title: title.chars().take(200).collect(),
+    })
+}

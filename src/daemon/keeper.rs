@@ -1,0 +1,64 @@
+//! One task for each environment: connects to its monitor, starts one where it is wanted and there is
+//! none, and again when it dies.
+
+use std::io;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use super::link;
+use super::registry::{Entry, Runner, View};
+use crate::model::Wanted;
+use crate::sys::channel;
+use crate::wire::keep::Brief;
+
+/// A monitor that lived less than this is started again with a pause.
+const QUICK_DEATH: Duration = Duration::from_secs(2);
+
+/// The longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Keeps the environment until the runner forgets it or ends everything.
+pub async fn keep(runner: Rc<Runner>, entry: Rc<Entry>) {
+    let mut wanted = entry.wanted.subscribe();
+    let mut pause = Duration::ZERO;
+    while runner.knows(&entry) {
+        let is_wanted = *wanted.borrow_and_update() == Wanted::Online && !runner.is_killing();
+        if let Ok(socket) = channel::connect(&runner.places.monitor(&entry.name).join("sock")) {
+            let since = Instant::now();
+            serve(&entry, socket).await;
+            pause = if since.elapsed() < QUICK_DEATH { grow(pause) } else { Duration::ZERO };
+            continue;
+        }
+        if !is_wanted {
+            entry.view.send_modify(|view| view.trouble = None);
+            if wanted.changed().await.is_err() {
+                return;
+            }
+            pause = Duration::ZERO;
+            continue;
+        }
+        tokio::time::sleep(pause).await;
+        if let Err(text) = runner.layout.launch(&runner.places, &entry.name).await {
+            tracing::error!("{}: {text}", entry.name);
+            entry.view.send_modify(|view| view.trouble = Some(text));
+            pause = grow(pause);
+        }
+    }
+}
+
+fn grow(pause: Duration) -> Duration {
+    (pause * 2).clamp(Duration::from_millis(50), LONGEST_PAUSE)
+}
+
+async fn serve(entry: &Entry, socket: std::os::fd::OwnedFd) {
+    let connected: io::Result<_> = link::connect(socket);
+    let Ok((link, connection)) = connected else { return };
+    *entry.link.borrow_mut() = Some(link);
+    entry.view.send_modify(|view| {
+        *view = View { is_connected: true, brief: None, trouble: None };
+    });
+    let on_change = |brief: Brief| entry.view.send_modify(|view| view.brief = Some(brief));
+    connection.serve(on_change).await;
+    *entry.link.borrow_mut() = None;
+    entry.view.send_modify(|view| view.is_connected = false);
+}

@@ -1,0 +1,203 @@
+//! Starting a monitor: as a unit of systemd's, or directly.
+
+use std::ffi::CString;
+use std::fs::OpenOptions;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::io::unix::AsyncFd;
+
+use super::Options;
+use crate::cgroup::Driver;
+use crate::model::{EnvName, Places};
+use crate::sys::spawn::{Request, spawn};
+use crate::sys::{channel, command};
+
+/// How long a monitor may take until its socket answers.
+const READY_WITHIN: Duration = Duration::from_secs(10);
+
+/// Who starts monitors.
+#[derive(Debug)]
+pub enum Layout {
+    /// systemd: `swrun-env@NAME.service`.
+    Units,
+    /// The runner itself.
+    Direct {
+        /// The group below which every environment gets its own.
+        base: PathBuf,
+        /// This program, opened once.
+        program: OwnedFd,
+    },
+}
+
+impl Layout {
+    /// The layout that fits the options and the host.
+    ///
+    /// # Errors
+    /// This program could not be opened, or the runner's own group not be found.
+    pub fn choose(options: &Options, driver: &dyn Driver) -> Result<Self, String> {
+        if options.units {
+            return Ok(Self::Units);
+        }
+        use rustix::fs::{Mode, OFlags};
+        let program =
+            rustix::fs::open("/proc/self/exe", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+                .map_err(|e| format!("could not open this program: {e}"))?;
+        let base = match super::scope::own(driver)? {
+            Some(scope) => scope,
+            None => PathBuf::from(own_base(options.places.root())),
+        };
+        Ok(Self::Direct { base, program })
+    }
+
+    /// Starts the monitor of `name` and returns once its socket answers.
+    ///
+    /// # Errors
+    /// It could not be started, or ended before it answered: the end of its log says why.
+    pub async fn launch(&self, places: &Places, name: &EnvName) -> Result<(), String> {
+        let socket = places.monitor(name).join("sock");
+        match self {
+            Self::Units => {
+                let unit = unit(name);
+                command::run("systemctl", &["start", "--no-block", &unit])
+                    .map_err(|e| format!("could not start the unit \"{unit}\": {e}"))?;
+                until_it_answers(&socket, None).await
+            }
+            Self::Direct { base, program } => {
+                let log = places.all_logs().join("monitor.log");
+                let before = std::fs::metadata(&log).map_or(0, |found| found.len());
+                let monitor = start(program, places, name, &base.join(name.as_str()), &log)
+                    .map_err(|e| format!("could not start the monitor of \"{name}\": {e}"))?;
+                let monitor = AsyncFd::new(monitor)
+                    .map_err(|e| format!("could not watch the monitor of \"{name}\": {e}"))?;
+                let outcome = until_it_answers(&socket, Some(&monitor)).await;
+                tokio::task::spawn_local(reap(monitor));
+                outcome.map_err(|text| match tail(&log, before) {
+                    Some(said) => said,
+                    None => text,
+                })
+            }
+        }
+    }
+
+    /// Asks systemd to stop the unit, since it would start a monitor again that ends by itself;
+    /// `false` where the monitor is to be asked directly.
+    ///
+    /// # Errors
+    /// systemd refused.
+    pub fn stop_unit(&self, name: &EnvName) -> Result<bool, String> {
+        let Self::Units = self else { return Ok(false) };
+        let unit = unit(name);
+        command::run("systemctl", &["stop", "--no-block", &unit])
+            .map(|_| true)
+            .map_err(|e| format!("could not stop the unit \"{unit}\": {e}"))
+    }
+
+    /// Removes what a stopped environment left on the host, in the direct layout.
+    pub fn clean(&self, driver: &dyn Driver, places: &Places, name: &EnvName) {
+        if let Self::Direct { base, .. } = self {
+            let _ = driver.remove(&base.join(name.as_str()));
+        }
+        let _ = std::fs::remove_file(places.monitor(name).join("sock"));
+    }
+
+    /// Removes the group of all environments, once it is empty.
+    pub fn clean_all(&self, driver: &dyn Driver) {
+        if let Self::Direct { base, .. } = self {
+            let _ = driver.remove(base);
+        }
+    }
+}
+
+fn unit(name: &EnvName) -> String {
+    format!("swrun-env@{name}.service")
+}
+
+/// One group for each prefix, so that two runners do not meet.
+fn own_base(root: &Path) -> String {
+    if root == Path::new("/") {
+        return "swrun".to_owned();
+    }
+    let mut hasher = DefaultHasher::new();
+    root.hash(&mut hasher);
+    format!("swrun-{:08x}", hasher.finish() & 0xffff_ffff)
+}
+
+fn start(
+    program: &OwnedFd,
+    places: &Places,
+    name: &EnvName,
+    group: &Path,
+    log: &Path,
+) -> io::Result<OwnedFd> {
+    let null = OpenOptions::new().read(true).open("/dev/null")?;
+    let log = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o640)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(log)?;
+    let text = |bytes: &[u8]| CString::new(bytes).map_err(io::Error::from);
+    let name = text(name.as_str().as_bytes())?;
+    let root = text(places.root().as_os_str().as_bytes())?;
+    let group = text(group.as_os_str().as_bytes())?;
+    let spawned = spawn(&Request {
+        program: program.as_fd(),
+        arguments: &[c"swrun", c"__monitor", &name, c"--root", &root, c"--cgroup", &group],
+        environment: &[],
+        descriptors: &[null.as_fd(), log.as_fd(), log.as_fd()],
+        namespaces: 0,
+        group: None,
+        own_session: true,
+    })?;
+    Ok(spawned.pidfd)
+}
+
+async fn until_it_answers(socket: &Path, monitor: Option<&AsyncFd<OwnedFd>>) -> Result<(), String> {
+    let answers = async {
+        // The folder may not be there yet: looked for in growing steps, from half a millisecond on.
+        let mut pause = Duration::from_micros(500);
+        while channel::connect(socket).is_err() {
+            tokio::time::sleep(pause).await;
+            pause = (pause * 3 / 2).min(Duration::from_millis(50));
+        }
+    };
+    let ended = async {
+        match monitor {
+            Some(monitor) => drop(monitor.readable().await),
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = answers => Ok(()),
+        () = ended => Err("the monitor ended before it was ready".to_owned()),
+        () = tokio::time::sleep(READY_WITHIN) => {
+            Err(format!("the monitor did not answer within {} s", READY_WITHIN.as_secs()))
+        }
+    }
+}
+
+/// Takes the status of a monitor that was this runner's child.
+async fn reap(monitor: AsyncFd<OwnedFd>) {
+    if monitor.readable().await.is_ok() {
+        let _ = rustix::process::waitid(
+            rustix::process::WaitId::PidFd(monitor.get_ref().as_fd()),
+            rustix::process::WaitIdOptions::EXITED,
+        );
+    }
+}
+
+/// The last line that came into the log since it had `before` bytes.
+fn tail(log: &Path, before: u64) -> Option<String> {
+    use std::io::{Read as _, Seek as _, SeekFrom};
+    let mut file = std::fs::File::open(log).ok()?;
+    file.seek(SeekFrom::Start(before)).ok()?;
+    let mut text = String::new();
+    file.take(4096).read_to_string(&mut text).ok()?;
+    text.lines().last().map(str::to_owned)
+}

@@ -1,0 +1,79 @@
+//! The connection to a monitor.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+
+use tokio::io::unix::AsyncFd;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::sys::channel;
+use crate::wire::keep::{Brief, Call, Message, Reply, Request};
+
+/// The asking end; cheap to copy.
+#[derive(Debug, Clone)]
+pub struct Link(mpsc::UnboundedSender<(Request, oneshot::Sender<Reply>)>);
+
+impl Link {
+    /// Asks the monitor; `None` when it goes away before it answers.
+    pub async fn ask(&self, request: Request) -> Option<Reply> {
+        let (answer, answered) = oneshot::channel();
+        self.0.send((request, answer)).ok()?;
+        answered.await.ok()
+    }
+}
+
+/// The serving end.
+#[derive(Debug)]
+pub struct Connection {
+    socket: AsyncFd<OwnedFd>,
+    asked: mpsc::UnboundedReceiver<(Request, oneshot::Sender<Reply>)>,
+    open: HashMap<u64, oneshot::Sender<Reply>>,
+    last: u64,
+}
+
+/// Connects the two ends over `socket`.
+///
+/// # Errors
+/// The socket could not be registered.
+pub fn connect(socket: OwnedFd) -> io::Result<(Link, Connection)> {
+    let (ask, asked) = mpsc::unbounded_channel();
+    let socket = AsyncFd::new(socket)?;
+    Ok((Link(ask), Connection { socket, asked, open: HashMap::new(), last: 0 }))
+}
+
+impl Connection {
+    /// Serves until the monitor is gone; `on_change` is told of every change.
+    pub async fn serve(mut self, mut on_change: impl FnMut(Brief)) {
+        loop {
+            tokio::select! {
+                ready = self.socket.readable() => {
+                    let Ok(mut guard) = ready else { return };
+                    match guard.try_io(|socket| channel::receive(socket.get_ref().as_fd())) {
+                        Ok(Ok(Some(message))) => match serde_json::from_slice(&message.bytes) {
+                            Ok(Message::Changed(brief)) => on_change(brief),
+                            Ok(Message::Reply { id, reply }) => {
+                                if let Some(answer) = self.open.remove(&id) {
+                                    // Who asked may have gone.
+                                    let _ = answer.send(reply);
+                                }
+                            }
+                            Err(error) => tracing::warn!("a monitor was not understood: {error}"),
+                        },
+                        Ok(Ok(None) | Err(_)) => return,
+                        Err(_would_block) => {}
+                    }
+                }
+                Some((request, answer)) = self.asked.recv() => {
+                    self.last += 1;
+                    let call = Call { id: self.last, request };
+                    let Ok(bytes) = serde_json::to_vec(&call) else { continue };
+                    // A monitor whose queue is full does not answer: the asker's time limit tells.
+                    if channel::send(self.socket.get_ref().as_fd(), &bytes, None).is_ok() {
+                        self.open.insert(self.last, answer);
+                    }
+                }
+            }
+        }
+    }
+}

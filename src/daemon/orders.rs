@@ -1,0 +1,277 @@
+//! Orders: from what the operator asked to a wanted state, and to an outcome that can be told.
+
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::profiles::{self, Known};
+use super::registry::{Entry, Runner, View};
+use crate::formats::{journal, spec_file};
+use crate::model::{Cause, EnvSpec, Phase, Wanted};
+use crate::wire::ask::Outcome;
+use crate::wire::keep::{Brief, Reply, Request};
+
+/// How long an order waits for an environment that neither comes up nor fails.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What an operator orders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// Run what does not run.
+    Start,
+    /// Stop gracefully.
+    Stop,
+    /// Stop, and start anew.
+    Restart,
+    /// Stop, and forget.
+    Delete,
+}
+
+/// Carries out an order for one environment.
+pub async fn carry_out(runner: Rc<Runner>, entry: Rc<Entry>, verb: Verb, wait: bool) -> Outcome {
+    let _order = entry.order.lock().await;
+    let outcome = match verb {
+        Verb::Start => start(&runner, &entry, wait).await,
+        Verb::Stop => stop(&runner, &entry, wait).await,
+        Verb::Restart => restart(&runner, &entry, wait).await,
+        Verb::Delete => delete(&runner, &entry).await,
+    };
+    let (ok, text) = match outcome {
+        Ok(text) => (true, text),
+        Err(text) => (false, text),
+    };
+    tracing::info!("{}: {verb:?}: {text}", entry.name);
+    Outcome { name: entry.name.to_string(), ok, text }
+}
+
+async fn start(runner: &Rc<Runner>, entry: &Rc<Entry>, wait: bool) -> Result<String, String> {
+    let view = entry.seen();
+    match view.brief.as_ref().map(|brief| brief.phase) {
+        Some(Phase::Online) if view.is_connected => {
+            runner.want(entry, Wanted::Online)?;
+            return Ok("is already online".to_owned());
+        }
+        // It died or gave up: its profile may have been mended since, so it is read again.
+        Some(_) if view.is_connected => return restart(runner, entry, wait).await,
+        _ => {}
+    }
+    renew_spec(runner, entry)?;
+    let was_wanted = *entry.wanted.borrow();
+    let mut views = entry.view.subscribe();
+    runner.want(entry, Wanted::Online)?;
+    if !wait {
+        return Ok("is asked to start".to_owned());
+    }
+    let outcome = until(&mut views, "start", |view| came_up(view, 0, None)).await;
+    // It could not be started at all: it is not left to try for ever behind the operator's back.
+    let failed_to_start = |view: View| {
+        view.brief.is_none_or(|brief| {
+            brief.last_exit.is_some_and(|last| last.cause == Cause::StartFailed)
+        })
+    };
+    if outcome.is_err() && was_wanted == Wanted::Stopped && failed_to_start(entry.seen()) {
+        let _ = stop(runner, entry, true).await;
+    }
+    outcome
+}
+
+async fn restart(runner: &Rc<Runner>, entry: &Rc<Entry>, wait: bool) -> Result<String, String> {
+    let Some(link) = entry.connection() else {
+        return Box::pin(start(runner, entry, wait)).await;
+    };
+    let path = runner.places.spec(&entry.name);
+    let before = std::fs::read(&path).ok();
+    renew_spec(runner, entry)?;
+    let seen = entry.seen().brief;
+    let ends = seen.as_ref().map_or(0, |brief| brief.ends);
+    let mut views = entry.view.subscribe();
+    match link.ask(Request::Restart).await {
+        Some(Reply::Accepted) => {}
+        Some(Reply::Failed(why)) => {
+            // What runs goes on with what it had, also when its monitor has to begin again.
+            if let Some(before) = before
+                && let Err(error) = crate::sys::files::replace(&path, &before, 0o600)
+            {
+                tracing::error!("could not put back \"{}\": {error}", path.display());
+            }
+            return Err(format!("was not restarted, and goes on as it was: {why}"));
+        }
+        Some(Reply::Report(_)) | None => {
+            return Err("its monitor ended meanwhile; see \"swrun status\"".to_owned());
+        }
+    }
+    runner.want(entry, Wanted::Online)?;
+    if !wait {
+        return Ok("is asked to restart".to_owned());
+    }
+    let pid = seen.and_then(|brief| brief.pid);
+    until(&mut views, "restart", |view| came_up(view, ends, pid)).await
+}
+
+async fn stop(runner: &Rc<Runner>, entry: &Rc<Entry>, wait: bool) -> Result<String, String> {
+    let mut views = entry.view.subscribe();
+    let was_connected = entry.seen().is_connected;
+    runner.want(entry, Wanted::Stopped)?;
+    end_monitor(runner, entry).await?;
+    if !was_connected {
+        return Ok("is already stopped".to_owned());
+    }
+    if !wait {
+        return Ok("is asked to stop".to_owned());
+    }
+    until_gone(&mut views).await;
+    runner.layout.clean(runner.driver.as_ref(), &runner.places, &entry.name);
+    let how = entry.seen().brief.and_then(|brief| brief.last_exit);
+    Ok(match how {
+        Some(last) if last.cause == Cause::Deadline => {
+            "is stopped (it did not end within its grace, and was killed)".to_owned()
+        }
+        _ => "is stopped".to_owned(),
+    })
+}
+
+/// Ends the monitor with its app, whatever is wanted.
+async fn end_monitor(runner: &Rc<Runner>, entry: &Rc<Entry>) -> Result<(), String> {
+    if entry.connection().is_none() || runner.layout.stop_unit(&entry.name)? {
+        return Ok(());
+    }
+    if let Some(link) = entry.connection() {
+        // One that is gone has ended.
+        let _ = link.ask(Request::Stop).await;
+    }
+    Ok(())
+}
+
+async fn delete(runner: &Rc<Runner>, entry: &Rc<Entry>) -> Result<String, String> {
+    stop(runner, entry, true).await?;
+    let known: Option<Known> = entry.known.borrow().clone();
+    let kept = known.as_ref().filter(|known| !known.is_ad_hoc).map(|known| known.file.clone());
+    runner.want_deleted(&entry.name, kept.is_some())?;
+    let ad_hoc = known.filter(|known| known.is_ad_hoc).map(|known| known.file);
+    let places = &runner.places;
+    let files = [places.spec(&entry.name), places.memory_of(&entry.name)];
+    for file in files.into_iter().chain(ad_hoc) {
+        remove_file(&file)?;
+    }
+    journal::remove(&places.journal(&entry.name))
+        .map_err(|e| format!("its journal could not be removed: {e}"))?;
+    runner.forget(&entry.name);
+    // Its keeper wakes and sees that it is forgotten.
+    entry.wanted.send_modify(|_| ());
+    let logs = places.logs(&entry.name);
+    Ok(match kept {
+        Some(file) => format!(
+            "is deleted; its profile \"{}\" and its logs in \"{}\" are kept (\"swrun start {}\" brings it back)",
+            file.display(),
+            logs.display(),
+            entry.name
+        ),
+        None => format!("is deleted; its logs in \"{}\" are kept", logs.display()),
+    })
+}
+
+fn remove_file(path: &PathBuf) -> Result<(), String> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(format!("could not remove \"{}\": {error}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Ends every environment, and then the runner; what is wanted stays, so that a runner started again
+/// brings all back.
+pub async fn kill(runner: &Rc<Runner>) -> Vec<Outcome> {
+    runner.begin_kill();
+    let mut outcomes = Vec::new();
+    for entry in runner.entries() {
+        let mut views = entry.view.subscribe();
+        if !entry.seen().is_connected {
+            continue;
+        }
+        let outcome = end_monitor(runner, &entry).await;
+        until_gone(&mut views).await;
+        runner.layout.clean(runner.driver.as_ref(), &runner.places, &entry.name);
+        let (ok, text) = match outcome {
+            Ok(()) => (true, "is stopped".to_owned()),
+            Err(text) => (false, text),
+        };
+        outcomes.push(Outcome { name: entry.name.to_string(), ok, text });
+    }
+    runner.layout.clean_all(runner.driver.as_ref());
+    outcomes
+}
+
+/// Reads the profile as it is now and writes the spec that the monitor reads. An environment whose
+/// profile has gone keeps the spec it has.
+fn renew_spec(runner: &Rc<Runner>, entry: &Rc<Entry>) -> Result<(), String> {
+    let path = runner.places.spec(&entry.name);
+    let known = match profiles::resolve(&runner.places, &entry.name) {
+        Ok(known) => known,
+        Err(_) if entry.known.borrow().is_none() && spec_file::read(&path).is_ok() => return Ok(()),
+        Err(text) => return Err(format!("cannot be started:\n{text}")),
+    };
+    let spec: &EnvSpec = known.spec.as_ref().ok_or("cannot be started: its profile has errors")?;
+    spec_file::write(&path, spec)
+        .map_err(|e| format!("its spec \"{}\" could not be written: {e}", path.display()))?;
+    *entry.known.borrow_mut() = Some(known);
+    Ok(())
+}
+
+/// `Some` once it is decided whether a start or restart worked; `ends` and `pid` are those from before.
+fn came_up(view: &View, ends: u64, pid: Option<i32>) -> Option<Result<String, String>> {
+    if let Some(trouble) = &view.trouble {
+        return Some(Err(format!("could not be started: {trouble}")));
+    }
+    let brief = view.brief.as_ref().filter(|_| view.is_connected)?;
+    match brief.phase {
+        Phase::Online if pid.is_none() || brief.pid != pid => {
+            let pid = brief.pid.map_or_else(|| "unknown".to_owned(), |pid| pid.to_string());
+            Some(Ok(format!("is online, pid {pid}")))
+        }
+        Phase::Backoff | Phase::Errored | Phase::Stopped if brief.ends > ends => {
+            Some(Err(how_it_died(brief)))
+        }
+        _ => None,
+    }
+}
+
+fn how_it_died(brief: &Brief) -> String {
+    let Some(last) = &brief.last_exit else { return "did not come up".to_owned() };
+    let how = match (&last.detail, last.code, &last.signal) {
+        (Some(detail), ..) => detail.clone(),
+        (None, Some(code), _) => format!("it ended with code {code}"),
+        (None, None, Some(signal)) => format!("it was ended by {signal}"),
+        (None, None, None) => "it ended".to_owned(),
+    };
+    match (last.cause, brief.phase) {
+        (Cause::StartFailed, _) => format!("could not be started: {how}"),
+        (cause, Phase::Errored | Phase::Stopped) => {
+            format!("died ({}): {how}; there is no next try", cause.word())
+        }
+        (cause, _) => {
+            format!("died ({}): {how}; it is tried again (see \"swrun logs --err\")", cause.word())
+        }
+    }
+}
+
+async fn until(
+    views: &mut tokio::sync::watch::Receiver<View>,
+    verb: &str,
+    decided: impl Fn(&View) -> Option<Result<String, String>>,
+) -> Result<String, String> {
+    let wait = views.wait_for(|view| decided(view).is_some());
+    match tokio::time::timeout(PATIENCE, wait).await {
+        Ok(Ok(view)) => decided(&view).unwrap_or_else(|| Err("was lost".to_owned())),
+        Ok(Err(_)) => Err("was forgotten meanwhile".to_owned()),
+        Err(_) => {
+            let why = views.borrow().brief.as_ref().and_then(|brief| brief.reason.clone());
+            let why = why.unwrap_or_else(|| "its monitor does not say why".to_owned());
+            Err(format!("did not {verb} within {} s: {why}; it goes on trying", PATIENCE.as_secs()))
+        }
+    }
+}
+
+async fn until_gone(views: &mut tokio::sync::watch::Receiver<View>) {
+    let _ = views.wait_for(|view| !view.is_connected).await;
+}

@@ -1,0 +1,52 @@
+//! Who is at the other end of the control socket.
+
+use std::ffi::CString;
+use std::path::Path;
+
+use nix::unistd::{Gid, Group, Uid, User};
+use tokio::net::UnixStream;
+
+use super::registry::Runner;
+use crate::policy::access::Peer;
+
+/// The group whose members may look and operate.
+pub const GROUP: &str = "swrun";
+
+/// Its number, if the host has it.
+#[must_use]
+pub fn swrun_group() -> Option<u32> {
+    Group::from_name(GROUP).ok().flatten().map(|group| group.gid.as_raw())
+}
+
+/// The peer of a connection, by the kernel's word (SO_PEERCRED).
+#[must_use]
+pub fn of(stream: &UnixStream, runner: &Runner) -> Option<Peer> {
+    let credentials = stream.peer_cred().ok()?;
+    let uid = credentials.uid();
+    let is_caged = credentials.pid().and_then(|pid| is_caged(pid, runner));
+    Some(Peer { uid, is_member: uid == 0 || is_member(uid, credentials.gid()), is_caged })
+}
+
+fn is_member(uid: u32, gid: u32) -> bool {
+    let Some(group) = swrun_group() else { return false };
+    if gid == group {
+        return true;
+    }
+    let Ok(Some(user)) = User::from_uid(Uid::from_raw(uid)) else { return false };
+    let Ok(name) = CString::new(user.name) else { return false };
+    nix::unistd::getgrouplist(&name, user.gid)
+        .is_ok_and(|groups| groups.contains(&Gid::from_raw(group)))
+}
+
+/// Whether a process lives in the app's part of an environment's cgroup. The socket is not visible in
+/// a cage; this is the second wall, for a descriptor that found its way in. A pid that was used again
+/// since belongs to somebody who connected and died: that one gets no answer anyway.
+fn is_caged(pid: i32, runner: &Runner) -> Option<bool> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    let group = text.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let cages = runner
+        .entries()
+        .into_iter()
+        .filter_map(|entry| entry.group.borrow().as_ref().map(|group| group.join("app")));
+    Some(cages.into_iter().any(|cage| Path::new(group).starts_with(cage)))
+}

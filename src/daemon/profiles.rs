@@ -1,0 +1,81 @@
+//! The profiles of the runner: those of `/etc` and those of environments without a file of their own.
+
+use std::path::{Path, PathBuf};
+
+use crate::model::{EnvName, EnvSpec, Places};
+use crate::profile::{self, Checked, HostFacts, Problem};
+
+/// A profile that can be started.
+#[derive(Debug, Clone)]
+pub struct Known {
+    /// The environment's name.
+    pub name: EnvName,
+    /// Its file.
+    pub file: PathBuf,
+    /// Whether it is an environment without a profile file in `/etc`.
+    pub is_ad_hoc: bool,
+    /// Start at boot, if it was never seen.
+    pub autostart: bool,
+    /// The resolved spec; none when an error keeps it from being started.
+    pub spec: Option<EnvSpec>,
+    /// The target.
+    pub target: Option<String>,
+    /// The digest of the file's text.
+    pub digest: String,
+}
+
+/// All profiles.
+#[derive(Debug)]
+pub struct Profiles {
+    /// Those that name an environment.
+    pub known: Vec<Known>,
+    /// Every problem of every file.
+    pub problems: Vec<Problem>,
+}
+
+/// Reads and resolves all profiles.
+#[must_use]
+pub fn read_all(places: &Places) -> Profiles {
+    let sources = profile::collect(&[places.profiles(), places.ad_hoc_profiles()]);
+    let Checked { profiles, problems } =
+        profile::check_all(&sources.sources, &HostFacts::of_this_host(places.clone()));
+    let ad_hoc = places.ad_hoc_profiles();
+    let known = profiles
+        .into_iter()
+        .map(|checked| Known {
+            name: checked.profile.name.value.clone(),
+            is_ad_hoc: checked.profile.file.starts_with(&ad_hoc),
+            autostart: checked.profile.autostart,
+            target: checked.profile.target.as_ref().map(|target| target.value.to_string()),
+            digest: checked.profile.digest.clone(),
+            spec: checked.spec,
+            file: checked.profile.file,
+        })
+        .collect();
+    let problems = sources.problems.into_iter().chain(problems).collect();
+    Profiles { known, problems }
+}
+
+/// The spec of one environment as its profile is now.
+///
+/// # Errors
+/// Every error of its file, a line each; or that no profile names it.
+pub fn resolve(places: &Places, name: &EnvName) -> Result<Known, String> {
+    let Profiles { known, problems } = read_all(places);
+    let errors_of = |file: &Path| -> Vec<String> {
+        let errors = problems.iter().filter(|p| p.is_error() && p.file == file);
+        errors.map(ToString::to_string).collect()
+    };
+    match known.into_iter().find(|known| known.name == *name) {
+        Some(known) if known.spec.is_some() && errors_of(&known.file).is_empty() => Ok(known),
+        Some(known) => Err(errors_of(&known.file).join("\n")),
+        None => {
+            // A file with an error may be the one that was meant.
+            let errors: Vec<String> =
+                problems.iter().filter(|p| p.is_error()).map(ToString::to_string).collect();
+            let text =
+                format!("no profile in \"{}\" names \"{name}\"", places.profiles().display());
+            Err([vec![text], errors].concat().join("\n"))
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! What the runner knows: environments, their profiles, what is wanted, who keeps them.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Instant;
+
+use tokio::sync::{Mutex, Notify, watch};
+
+use super::keeper;
+use super::launch::Layout;
+use super::link::Link;
+use super::profiles::Known;
+use super::state::{self, Saved, State};
+use crate::cgroup::Driver;
+use crate::model::{EnvName, Places, Wanted};
+use crate::wire::keep::Brief;
+
+/// The runner.
+#[derive(Debug)]
+pub struct Runner {
+    /// Where everything lies.
+    pub places: Places,
+    /// How monitors are started.
+    pub layout: Layout,
+    /// The host's cgroups, to look at.
+    pub driver: Box<dyn Driver>,
+    /// When it started.
+    pub since: Instant,
+    state: RefCell<State>,
+    environments: RefCell<BTreeMap<EnvName, Rc<Entry>>>,
+    killed: Notify,
+    is_killing: Cell<bool>,
+}
+
+/// What is seen of a monitor.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct View {
+    /// Whether a monitor is connected.
+    pub is_connected: bool,
+    /// What it said last; kept after it went.
+    pub brief: Option<Brief>,
+    /// Why no monitor could be started.
+    pub trouble: Option<String>,
+}
+
+/// One environment.
+#[derive(Debug)]
+pub struct Entry {
+    /// Its name.
+    pub name: EnvName,
+    /// Its profile as it is in its file now.
+    pub known: RefCell<Option<Known>>,
+    /// What is wanted; the keeper follows it.
+    pub wanted: watch::Sender<Wanted>,
+    /// What is seen of its monitor.
+    pub view: watch::Sender<View>,
+    /// The connection to its monitor.
+    pub link: RefCell<Option<Link>>,
+    /// Its group below the hierarchies' root, once a monitor said it.
+    pub group: RefCell<Option<PathBuf>>,
+    /// One order at a time.
+    pub order: Mutex<()>,
+}
+
+impl Entry {
+    fn new(name: EnvName, wanted: Wanted) -> Self {
+        Self {
+            name,
+            known: RefCell::new(None),
+            wanted: watch::Sender::new(wanted),
+            view: watch::Sender::new(View::default()),
+            link: RefCell::new(None),
+            group: RefCell::new(None),
+            order: Mutex::new(()),
+        }
+    }
+
+    /// What is seen of its monitor now.
+    pub fn seen(&self) -> View {
+        self.view.borrow().clone()
+    }
+
+    /// A copy of the connection, if there is one.
+    pub fn connection(&self) -> Option<Link> {
+        self.link.borrow().clone()
+    }
+}
+
+impl Runner {
+    /// Reads the saved state and all profiles; nothing is started yet.
+    ///
+    /// # Errors
+    /// The saved state is of a newer version or unreadable.
+    pub fn new(places: Places, layout: Layout, driver: Box<dyn Driver>) -> Result<Self, String> {
+        let (state, said) = state::read(&places.runner_state())?;
+        for text in said {
+            tracing::warn!("{text}");
+        }
+        let runner = Self {
+            places,
+            layout,
+            driver,
+            since: Instant::now(),
+            state: RefCell::new(state),
+            environments: RefCell::default(),
+            killed: Notify::new(),
+            is_killing: Cell::new(false),
+        };
+        Ok(runner)
+    }
+
+    /// Finds the monitors that live, and starts what is wanted and lacks one.
+    pub fn begin(self: &Rc<Self>) {
+        self.read_profiles();
+        let known: Vec<EnvName> = self.environments.borrow().keys().cloned().collect();
+        for name in self.living_monitors().into_iter().filter(|name| !known.contains(name)) {
+            // Its profile has gone; it runs on.
+            let wanted = self.saved(&name).map_or(Wanted::Online, |saved| saved.wanted);
+            self.add(name, wanted);
+        }
+        for entry in self.entries() {
+            tokio::task::spawn_local(keeper::keep(Rc::clone(self), entry));
+        }
+    }
+
+    /// Reads the profiles again; running environments are not touched.
+    pub fn reload(self: &Rc<Self>) {
+        let before: Vec<EnvName> = self.environments.borrow().keys().cloned().collect();
+        self.read_profiles();
+        for entry in self.entries().into_iter().filter(|entry| !before.contains(&entry.name)) {
+            tokio::task::spawn_local(keeper::keep(Rc::clone(self), entry));
+        }
+        tracing::info!("the profiles were read again: {}", self.summary());
+    }
+
+    fn read_profiles(&self) {
+        let read = super::profiles::read_all(&self.places);
+        for problem in &read.problems {
+            tracing::warn!("{problem}");
+        }
+        let entries = self.entries();
+        for entry in &entries {
+            *entry.known.borrow_mut() = None;
+        }
+        for known in read.known {
+            let saved = self.saved(&known.name);
+            if saved.is_some_and(|saved| saved.deleted) {
+                continue;
+            }
+            let never_seen = if known.autostart { Wanted::Online } else { Wanted::Stopped };
+            let wanted = saved.map_or(never_seen, |saved| saved.wanted);
+            let entry =
+                self.entry(&known.name).unwrap_or_else(|| self.add(known.name.clone(), wanted));
+            *entry.known.borrow_mut() = Some(known);
+        }
+    }
+
+    /// Adds an environment; its keeper is started by the caller.
+    pub fn add(&self, name: EnvName, wanted: Wanted) -> Rc<Entry> {
+        let entry = Rc::new(Entry::new(name.clone(), wanted));
+        self.environments.borrow_mut().insert(name, Rc::clone(&entry));
+        entry
+    }
+
+    /// Adds an environment and its keeper.
+    pub fn adopt(self: &Rc<Self>, name: EnvName, wanted: Wanted) -> Rc<Entry> {
+        let entry = self.add(name, wanted);
+        tokio::task::spawn_local(keeper::keep(Rc::clone(self), Rc::clone(&entry)));
+        entry
+    }
+
+    /// Forgets an environment: its keeper ends as it sees that it is gone.
+    pub fn forget(&self, name: &EnvName) {
+        self.environments.borrow_mut().remove(name);
+    }
+
+    /// Whether `entry` is still known.
+    pub fn knows(&self, entry: &Rc<Entry>) -> bool {
+        self.entry(&entry.name).is_some_and(|known| Rc::ptr_eq(&known, entry))
+    }
+
+    /// All environments, by name.
+    pub fn entries(&self) -> Vec<Rc<Entry>> {
+        self.environments.borrow().values().cloned().collect()
+    }
+
+    /// One environment.
+    pub fn entry(&self, name: &EnvName) -> Option<Rc<Entry>> {
+        self.environments.borrow().get(name).cloned()
+    }
+
+    /// What was saved of an environment.
+    pub fn saved(&self, name: &EnvName) -> Option<Saved> {
+        self.state.borrow().environments.get(name).copied()
+    }
+
+    /// Wants `wanted` of an environment, and saves it.
+    ///
+    /// # Errors
+    /// It could not be saved; nothing is changed then.
+    pub fn want(&self, entry: &Entry, wanted: Wanted) -> Result<(), String> {
+        self.change(|state| {
+            state.environments.insert(entry.name.clone(), Saved { wanted, deleted: false });
+        })?;
+        entry.wanted.send_if_modified(|now| std::mem::replace(now, wanted) != wanted);
+        Ok(())
+    }
+
+    /// Saves that an environment is deleted (`keep_tombstone`: its profile file is still there).
+    ///
+    /// # Errors
+    /// It could not be saved.
+    pub fn want_deleted(&self, name: &EnvName, keep_tombstone: bool) -> Result<(), String> {
+        self.change(|state| {
+            if keep_tombstone {
+                let saved = Saved { wanted: Wanted::Stopped, deleted: true };
+                state.environments.insert(name.clone(), saved);
+            } else {
+                state.environments.remove(name);
+            }
+        })
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) -> Result<(), String> {
+        let mut state = self.state.borrow().clone();
+        change(&mut state);
+        let path = self.places.runner_state();
+        state::write(&path, &state)
+            .map_err(|e| format!("could not save the state in \"{}\": {e}", path.display()))?;
+        self.state.replace(state);
+        Ok(())
+    }
+
+    /// The names of environments with a monitor's folder; some of them may be dead.
+    fn living_monitors(&self) -> Vec<EnvName> {
+        let folders = std::fs::read_dir(self.places.monitors());
+        let names = folders
+            .into_iter()
+            .flatten()
+            .filter_map(|folder| EnvName::parse(folder.ok()?.file_name().to_str()?).ok());
+        let is_living = |name: &EnvName| {
+            let lock = crate::sys::files::lock(&self.places.monitor(name).join("lock"));
+            matches!(lock, Ok(None))
+        };
+        names.filter(is_living).collect()
+    }
+
+    /// Environments that have a monitor.
+    pub fn running(&self) -> Vec<String> {
+        let entries = self.entries();
+        entries.iter().filter(|e| e.seen().is_connected).map(|e| e.name.to_string()).collect()
+    }
+
+    /// One line for the log.
+    pub fn summary(&self) -> String {
+        let entries = self.entries();
+        let wanted = entries.iter().filter(|e| *e.wanted.borrow() == Wanted::Online).count();
+        format!(
+            "{} environments, {wanted} wanted online, {} cgroups",
+            entries.len(),
+            self.driver.kind()
+        )
+    }
+
+    /// No monitor is started any more.
+    pub fn begin_kill(&self) {
+        self.is_killing.set(true);
+    }
+
+    /// Whether all is being ended.
+    pub fn is_killing(&self) -> bool {
+        self.is_killing.get()
+    }
+
+    /// All is ended.
+    pub fn finish_kill(&self) {
+        self.killed.notify_one();
+    }
+
+    /// Returns once `swrun kill` has ended everything.
+    pub async fn killed(&self) {
+        self.killed.notified().await;
+    }
+}

@@ -1,0 +1,168 @@
+//! What is wanted, saved after every change: versioned, whole, with the generation before it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{EnvName, Wanted};
+use crate::sys::files;
+
+const SCHEMA: u32 = 1;
+const LONGEST: u64 = 4 << 20;
+
+/// The saved state of a runner.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// By name.
+    pub environments: BTreeMap<EnvName, Saved>,
+}
+
+/// Of one environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Saved {
+    /// What the operator wants.
+    pub wanted: Wanted,
+    /// Deleted, though its profile file may be there: only `start NAME` brings it back.
+    #[serde(default)]
+    pub deleted: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Versioned {
+    schema: u32,
+    #[serde(flatten)]
+    state: State,
+}
+
+/// Reads the saved state, and says what could not be kept.
+///
+/// A damaged file is set aside and the generation before it is taken; none at all is the beginning.
+///
+/// # Errors
+/// The file is of a newer version (it is left untouched), or could not be read.
+pub fn read(path: &Path) -> Result<(State, Vec<String>), String> {
+    let mut said = Vec::new();
+    match read_one(path)? {
+        Found::State(state) => return Ok((state, said)),
+        Found::None => {}
+        Found::Damaged(why) => {
+            let aside = with_suffix(path, ".damaged");
+            std::fs::rename(path, &aside)
+                .map_err(|e| format!("could not set \"{}\" aside: {e}", path.display()))?;
+            said.push(format!(
+                "the saved state \"{}\" is damaged ({why}); it is kept as \"{}\"",
+                path.display(),
+                aside.display()
+            ));
+        }
+    }
+    let before = with_suffix(path, ".before");
+    match read_one(&before)? {
+        Found::State(state) if !said.is_empty() => {
+            said.push("the state before the last change is taken in its place".to_owned());
+            Ok((state, said))
+        }
+        _ if said.is_empty() => Ok((State::default(), said)),
+        _ => {
+            said.push(
+                "nothing else was saved: what runs goes on, all else starts as its profile says"
+                    .to_owned(),
+            );
+            Ok((State::default(), said))
+        }
+    }
+}
+
+/// Saves `state`, keeping the generation before it.
+///
+/// # Errors
+/// The file could not be written; the one before is still there.
+pub fn write(path: &Path, state: &State) -> io::Result<()> {
+    let bytes = serde_json::to_vec_pretty(&Versioned { schema: SCHEMA, state: state.clone() })?;
+    match std::fs::read(path) {
+        Ok(current) if current == bytes => return Ok(()),
+        Ok(current) if serde_json::from_slice::<Versioned>(&current).is_ok() => {
+            files::replace(&with_suffix(path, ".before"), &current, 0o600)?;
+        }
+        _ => {}
+    }
+    files::replace(path, &bytes, 0o600)
+}
+
+enum Found {
+    State(State),
+    None,
+    Damaged(String),
+}
+
+fn read_one(path: &Path) -> Result<Found, String> {
+    #[derive(Deserialize)]
+    struct Version {
+        schema: u32,
+    }
+    let bytes = match files::read_bounded(path, LONGEST) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::None),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            return Ok(Found::Damaged(error.to_string()));
+        }
+        Err(error) => return Err(format!("could not read \"{}\": {error}", path.display())),
+    };
+    match serde_json::from_slice::<Version>(&bytes) {
+        Ok(Version { schema }) if schema > SCHEMA => Err(format!(
+            "\"{}\" was written by a newer swrun (version {schema}, this one knows {SCHEMA}): it is left untouched; install that swrun, or move the file away",
+            path.display()
+        )),
+        Ok(_) => match serde_json::from_slice::<Versioned>(&bytes) {
+            Ok(Versioned { state, .. }) => Ok(Found::State(state)),
+            Err(error) => Ok(Found::Damaged(error.to_string())),
+        },
+        Err(error) => Ok(Found::Damaged(error.to_string())),
+    }
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(wanted: Wanted) -> State {
+        let name = EnvName::parse("shop").expect("a good name");
+        State { environments: [(name, Saved { wanted, deleted: false })].into() }
+    }
+
+    #[test]
+    fn a_file_cut_at_any_byte_gives_the_generation_before() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("state.json");
+        write(&path, &state(Wanted::Stopped)).expect("writable");
+        write(&path, &state(Wanted::Online)).expect("writable");
+        let whole = std::fs::read(&path).expect("readable");
+        assert_eq!(read(&path), Ok((state(Wanted::Online), Vec::new())));
+        for length in 0..whole.len() {
+            std::fs::write(&path, &whole[..length]).expect("writable");
+            let (found, said) = read(&path).expect("taken from the one before");
+            assert_eq!(found, state(Wanted::Stopped), "cut at {length}");
+            assert_eq!(said.len(), 2);
+            let kept = std::fs::read(folder.path().join("state.json.damaged")).expect("kept");
+            assert_eq!(kept, whole[..length]);
+        }
+    }
+
+    #[test]
+    fn a_newer_file_is_refused_untouched() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("state.json");
+        let text = r#"{"schema": 2, "environments": {}, "more": 1}"#;
+        std::fs::write(&path, text).expect("writable");
+        assert!(read(&path).is_err_and(|why| why.contains("newer swrun")));
+        assert_eq!(std::fs::read_to_string(&path).expect("readable"), text);
+    }
+}

@@ -1,0 +1,146 @@
+//! The app's own process: born in its cgroup, becomes the deploy user, reads `.env`, executes.
+
+use std::ffi::{CString, OsStr};
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use super::at;
+use crate::formats::dotenv;
+use crate::model::EnvSpec;
+use crate::privilege::{identity, limits};
+use crate::sys::files::read_beneath;
+use crate::sys::fork::{Fork, fork_into};
+use crate::sys::{descriptors, signals};
+use crate::wire::launch::{Failure, Launch};
+
+/// The app, executed (or, in a rehearsal, ready to be).
+#[derive(Debug)]
+pub struct App {
+    /// In the instance's pid namespace.
+    pub pid: i32,
+    /// pidfd_open(2).
+    pub pidfd: OwnedFd,
+}
+
+/// Starts the app; returns once it has been executed.
+///
+/// # Errors
+/// The step that failed, with its errno.
+pub fn start(launch: &Launch, group: BorrowedFd<'_>, joins: Vec<OwnedFd>) -> Result<App, Failure> {
+    let (said, tell) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+        .map_err(at("make the error pipe"))?;
+    match fork_into(group).map_err(|e| Failure::new("fork the app's process", &e))? {
+        Fork::Child => {
+            drop(said);
+            let failure = become_app(launch, &joins).err();
+            if let Some(failure) = &failure {
+                let text = serde_json::to_vec(failure).unwrap_or_default();
+                let _ = File::from(tell).write_all(&text);
+            }
+            std::process::exit(i32::from(failure.is_some()));
+        }
+        Fork::Parent { pid, pidfd } => {
+            drop(tell);
+            drop(joins);
+            // The child's end closes at its exec: an empty message is success.
+            let mut text = Vec::new();
+            File::from(said)
+                .read_to_end(&mut text)
+                .map_err(|e| Failure::new("read the error pipe", &e))?;
+            if text.is_empty() {
+                return Ok(App { pid, pidfd });
+            }
+            Err(serde_json::from_slice(&text)
+                .map_err(|e| Failure::new("understand the error pipe", &e.into()))?)
+        }
+    }
+}
+
+/// Returns only after a rehearsal or a failure.
+fn become_app(launch: &Launch, joins: &[OwnedFd]) -> Result<(), Failure> {
+    let spec = &launch.spec;
+    for join in joins {
+        rustix::io::write(join, b"0").map_err(at("join the cgroup"))?;
+    }
+    // After it is in its cgroup: that one is the root of what it sees.
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWCGROUP)
+        .map_err(|e| Failure::new("take a cgroup namespace", &e.into()))?;
+    rustix::process::setsid().map_err(at("lead a session"))?;
+    limits::apply(&spec.limits).map_err(|e| Failure::new("set the resource limits", &e))?;
+    identity::become_user(&spec.identity).map_err(|(step, e)| Failure::new(step, &e))?;
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o027));
+    // From here on all is done with the user's own rights.
+    let variables = super::environment::of(spec, launch.id, read_env_file(spec)?);
+    rustix::process::chdir(&spec.cwd)
+        .map_err(|e| Failure::new(format!("enter \"{}\"", spec.cwd.display()), &e.into()))?;
+    let program = find_program(spec, &variables)?;
+    if launch.rehearse {
+        return Ok(());
+    }
+    signals::reset_for_exec().map_err(|e| Failure::new("reset the signals", &e))?;
+    descriptors::close_on_exec_from(3)
+        .map_err(|e| Failure::new("close the other descriptors", &e))?;
+    execute(&program, spec, &variables)
+}
+
+fn read_env_file(spec: &EnvSpec) -> Result<Vec<(String, String)>, Failure> {
+    let Some(file) = &spec.env_file else { return Ok(Vec::new()) };
+    let path = spec.base.join(&file.path);
+    let failure = |why: std::io::Error| Failure::new(format!("read \"{}\"", path.display()), &why);
+    match read_beneath(&spec.base, &file.path, dotenv::LONGEST as u64) {
+        Err(error) if !file.required && error.kind() == std::io::ErrorKind::NotFound => {
+            Ok(Vec::new())
+        }
+        Err(error) => Err(failure(error)),
+        Ok(bytes) => dotenv::parse(&bytes).map_err(|error| Failure {
+            step: format!("read \"{}\"", path.display()),
+            why: error.to_string(),
+            errno: None,
+        }),
+    }
+}
+
+/// The program's path: as given, or found in the app's own PATH (execvp(3)).
+fn find_program(spec: &EnvSpec, variables: &[CString]) -> Result<PathBuf, Failure> {
+    let name = spec.command.first().map(String::as_str).unwrap_or_default();
+    let is_program = |path: &Path| {
+        let access = rustix::fs::access(path, rustix::fs::Access::EXEC_OK);
+        access.and_then(|()| {
+            if path.is_dir() { Err(rustix::io::Errno::ACCESS) } else { Ok(path.to_owned()) }
+        })
+    };
+    let step = || format!("execute \"{name}\"");
+    if name.contains('/') {
+        return is_program(Path::new(name)).map_err(|e| Failure::new(step(), &e.into()));
+    }
+    let path = variables.iter().find_map(|variable| variable.as_bytes().strip_prefix(b"PATH="));
+    let mut why = rustix::io::Errno::NOENT;
+    for folder in path.unwrap_or_default().split(|byte| *byte == b':') {
+        match is_program(&Path::new(OsStr::from_bytes(folder)).join(name)) {
+            Ok(found) => return Ok(found),
+            // As execvp does: what exists and may not be executed is the better answer.
+            Err(error) if error != rustix::io::Errno::NOENT => why = error,
+            Err(_) => {}
+        }
+    }
+    let mut failure = Failure::new(step(), &why.into());
+    failure.why.push_str(" (looked in PATH, inside the cage)");
+    Err(failure)
+}
+
+fn execute(program: &Path, spec: &EnvSpec, variables: &[CString]) -> Result<(), Failure> {
+    let step = || format!("execute \"{}\"", program.display());
+    let text = |bytes: &[u8]| {
+        CString::new(bytes).map_err(|e| Failure::new(step(), &std::io::Error::from(e)))
+    };
+    let path = text(program.as_os_str().as_bytes())?;
+    let arguments: Vec<CString> =
+        spec.command.iter().map(|argument| text(argument.as_bytes())).collect::<Result<_, _>>()?;
+    match nix::unistd::execve(&path, &arguments, variables) {
+        Ok(never) => match never {},
+        Err(error) => Err(Failure::new(step(), &error.into())),
+    }
+}

@@ -1,0 +1,24 @@
+//! The cage, before the app exists: the root it sees and the host name it reads.
+
+use crate::privilege::mounts::{self, Cage};
+use crate::wire::launch::{Failure, Launch};
+
+/// Builds the cage round this process.
+///
+/// # Errors
+/// The step that failed.
+pub fn cage(launch: &Launch) -> Result<(), Failure> {
+    let spec = &launch.spec;
+    // What is made here is for the app to see; the monitor's own mask would hide it.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    let cage = Cage {
+        base: &spec.base,
+        writable: &spec.writable,
+        read_only: &spec.read_only,
+        views: &launch.views,
+        tmpfs_bytes: spec.limits.memory_max,
+    };
+    mounts::enter(&cage).map_err(|(step, error)| Failure::new(step, &error))?;
+    rustix::system::sethostname(spec.name.as_str().as_bytes())
+        .map_err(|e| Failure::new("set the host name", &e.into()))
+}

@@ -1,0 +1,408 @@
+//! Acting: what the state machine decided, and what the kernel and init said of an instance.
+
+use std::os::fd::AsFd as _;
+use std::time::Duration;
+
+use super::instance::{End, Running};
+use super::logs::Flow;
+use super::ports;
+use super::run::{Monitor, REHEARSAL, Rehearsal, rules};
+use crate::formats::{journal, spec_file};
+use crate::lifecycle::{Action, Event};
+use crate::model::{self, Cause, EventKind, LastExit, Protocol};
+use crate::policy::ceiling;
+use crate::sys::{channel, clock};
+use crate::wire::keep::{Brief, Reply, Request};
+use crate::wire::launch::{Failure, Report};
+
+impl Monitor {
+    /// One step of the state machine, and what it decided.
+    pub(super) fn step(&mut self, event: &Event) {
+        let before = self.environment.phase();
+        let actions = self.environment.step(event, clock::monotonic());
+        self.is_dirty |= !actions.is_empty() || before != self.environment.phase();
+        for action in actions {
+            match action {
+                Action::Launch { id } => self.launch(id),
+                Action::Signal { id } => self.signal(id),
+                Action::Kill { id } => self.kill(id),
+                Action::Record { id, cause } => self.record(id, cause),
+                Action::Pause { delay } => {
+                    let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+                    self.write_event(None, EventKind::Backoff { delay_ms });
+                }
+                Action::Rest { reason, .. } => {
+                    self.write_event(None, EventKind::GaveUp { reason });
+                }
+            }
+        }
+    }
+
+    fn launch(&mut self, id: u32) {
+        match self.starter.start(self.driver.as_ref(), &self.base, &self.spec, id, false) {
+            Ok(running) => {
+                self.running.insert(id, running);
+            }
+            Err(failure) => {
+                self.note_end(Cause::StartFailed, None, None, Some(failure.to_string()));
+                self.garbage.push(id);
+                self.pending.push_back(Event::NotStarted { id });
+            }
+        }
+    }
+
+    fn signal(&mut self, id: u32) {
+        let Some(running) = self.running.get(&id) else { return };
+        let Some(app) = &running.app else {
+            // It has not been executed yet: nobody could answer a signal.
+            return self.kill(id);
+        };
+        let Some(signal) = rustix::process::Signal::from_named_raw(self.spec.stop.signal.number())
+        else {
+            return self.kill(id);
+        };
+        // An app that has just ended needs none.
+        let _ = rustix::process::pidfd_send_signal(app, signal);
+    }
+
+    /// The whole cgroup at once; its init too, which ends whatever is not in it.
+    fn kill(&mut self, id: u32) {
+        let group = self.base.join("app").join(id.to_string());
+        if let Err(error) = self.driver.kill(&group) {
+            self.write_event(Some(id), EventKind::Warning { text: error.to_string() });
+        }
+        if let Some(running) = self.running.get(&id) {
+            let _ =
+                rustix::process::pidfd_send_signal(&running.init, rustix::process::Signal::KILL);
+        }
+    }
+
+    pub(super) fn pump(&mut self, id: u32, is_out: bool) {
+        let Some(running) = instance(&mut self.running, &mut self.rehearsal, id) else { return };
+        let (slot, file) = if is_out {
+            (&mut running.out, &mut self.out)
+        } else {
+            (&mut running.err, &mut self.err)
+        };
+        if let Some(capture) = slot
+            && capture.pump(file, &mut self.scratch) == Flow::Ended
+            && let Some(capture) = slot.take()
+        {
+            capture.finish(file, &mut self.scratch);
+        }
+    }
+
+    pub(super) fn take_reports(&mut self, id: u32) {
+        loop {
+            let Some(running) = instance(&mut self.running, &mut self.rehearsal, id) else {
+                return;
+            };
+            let Some(report) = &running.report else { return };
+            match channel::receive(report.as_fd()) {
+                Ok(Some(message)) => match serde_json::from_slice::<Report>(&message.bytes) {
+                    Ok(Report::Started) => {
+                        running.app = message.descriptor;
+                        self.started(id);
+                    }
+                    Ok(Report::Failed(failure)) => running.failure = Some(failure),
+                    Ok(Report::Ended { code, signal }) => running.end = Some(End { code, signal }),
+                    Err(error) => {
+                        let why = std::io::Error::from(error);
+                        running.failure = Some(Failure::new("understand init", &why));
+                    }
+                },
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
+                Ok(None) | Err(_) => {
+                    running.report = None;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn started(&mut self, id: u32) {
+        if id == REHEARSAL {
+            if let Some(rehearsal) = &mut self.rehearsal {
+                rehearsal.succeeded = true;
+            }
+            return;
+        }
+        let Some(running) = self.running.get_mut(&id) else { return };
+        running.app_pid = running.app.as_ref().and_then(pid_of);
+        let pid = running.app_pid.unwrap_or(-1);
+        let wanted = self.spec.ports.iter().filter(|port| port.proto == Protocol::Tcp);
+        running.missing_ports = wanted.map(|port| port.port).collect();
+        if running.missing_ports.is_empty() {
+            self.pending.push_back(Event::Running { id });
+        } else {
+            running.next_look = Some((clock::monotonic() + ports::FIRST_LOOK, ports::FIRST_LOOK));
+        }
+        self.samples.look_soon();
+        self.write_event(Some(id), EventKind::Started { pid });
+    }
+
+    /// The kernel's memory events: a breach ends the whole instance at once; a soft event has the
+    /// memory looked at.
+    pub(super) fn take_memory_event(&mut self, id: u32) {
+        let now = clock::monotonic();
+        let Some(running) = self.running.get_mut(&id) else { return };
+        let Some(watch) = &mut running.watch else { return };
+        if watch.look().is_breach() {
+            if !std::mem::replace(&mut running.breached, true) {
+                self.kill(id);
+            }
+        } else if running.soft_look.is_none() {
+            running.soft_look = Some(now.max(running.last_soft_look + ceiling::LOOK_AT_MOST_EVERY));
+        }
+    }
+
+    pub(super) fn look_at_what_is_due(&mut self) {
+        let now = clock::monotonic();
+        let ids: Vec<u32> = self.running.keys().copied().collect();
+        for id in ids {
+            let Some(running) = self.running.get_mut(&id) else { continue };
+            if running.soft_look.is_some_and(|at| at <= now) {
+                self.look_at_memory(id, now);
+            }
+            let Some(running) = self.running.get_mut(&id) else { continue };
+            if running.next_look.is_some_and(|(at, _)| at <= now) {
+                self.look_at_ports(id, now);
+            }
+        }
+    }
+
+    fn look_at_memory(&mut self, id: u32, now: Duration) {
+        let reading = self.driver.memory(&self.base, id);
+        let is_over = ceiling::is_over_soft(reading.unreclaimable, self.spec.limits.memory_high);
+        if let Some(running) = self.running.get_mut(&id) {
+            running.soft_look = None;
+            running.last_soft_look = now;
+        }
+        if is_over {
+            self.pending.push_back(Event::SoftCeiling { id });
+        }
+    }
+
+    fn look_at_ports(&mut self, id: u32, now: Duration) {
+        let group = self.base.join("app").join(id.to_string());
+        let pids = self.driver.processes(&group).unwrap_or_default();
+        let missing = ports::missing(&self.spec.ports, &pids);
+        let Some(running) = self.running.get_mut(&id) else { return };
+        match missing {
+            Some(missing) if !missing.is_empty() => {
+                running.missing_ports = missing;
+                let pause = running.next_look.map_or(ports::FIRST_LOOK, |(_, pause)| pause);
+                let pause = (pause * 2).min(ports::SLOWEST_LOOK);
+                running.next_look = Some((now + pause, pause));
+            }
+            // What the kernel does not tell holds nothing up.
+            Some(_) | None => {
+                running.missing_ports.clear();
+                running.next_look = None;
+                self.pending.push_back(Event::Running { id });
+            }
+        }
+    }
+
+    /// The init of an instance is dead, and with it every process of the instance.
+    pub(super) fn take_end(&mut self, id: u32) {
+        self.take_reports(id);
+        let running = if id == REHEARSAL {
+            self.rehearsal.take().map(|rehearsal| self.end_rehearsal(rehearsal))
+        } else {
+            self.running.remove(&id)
+        };
+        let Some(mut running) = running else { return };
+        let _ = rustix::process::waitid(
+            rustix::process::WaitId::PidFd(running.init.as_fd()),
+            rustix::process::WaitIdOptions::EXITED,
+        );
+        for (capture, file) in
+            [(running.out.take(), &mut self.out), (running.err.take(), &mut self.err)]
+        {
+            if let Some(capture) = capture {
+                capture.finish(file, &mut self.scratch);
+            }
+        }
+        self.garbage.push(id);
+        if id != REHEARSAL {
+            let event = self.decide_end(id, &mut running);
+            self.pending.push_back(event);
+        }
+    }
+
+    /// The cause as the kernel's counters and the status tell it.
+    fn decide_end(&mut self, id: u32, running: &mut Running) -> Event {
+        if let Some(failure) = running.failure.take() {
+            self.note_end(Cause::StartFailed, None, None, Some(failure.to_string()));
+            return Event::NotStarted { id };
+        }
+        let is_breach = running.breached
+            || running.watch.as_mut().is_some_and(|watch| watch.look().is_breach());
+        let reading = self.driver.memory(&self.base, id);
+        self.samples.add_dead(&reading);
+        let cause = match running.end {
+            _ if is_breach => Cause::MemoryCeiling,
+            Some(End { code: Some(0), .. }) => Cause::Exit,
+            Some(_) | None => Cause::Crash,
+        };
+        let detail = match running.end {
+            Some(_) => None,
+            None if is_breach => None,
+            None => Some("its init was killed".to_owned()),
+        };
+        // An init that could not report was killed with all others.
+        let end = running.end.unwrap_or(End { code: None, signal: Some(libc::SIGKILL) });
+        self.note_end(cause, Some(end), reading.peak, detail);
+        Event::Ended { id, cause }
+    }
+
+    /// Keeps what is known of an end until the state machine has named the cause.
+    fn note_end(
+        &mut self,
+        cause: Cause,
+        end: Option<End>,
+        peak: Option<u64>,
+        detail: Option<String>,
+    ) {
+        let signal = end.and_then(|end| end.signal).map(signal_name);
+        let code = end.and_then(|end| end.code);
+        self.last_exit = Some(LastExit { cause, code, signal, at: now_text(), peak, detail });
+    }
+
+    fn record(&mut self, id: u32, cause: Cause) {
+        self.ends += 1;
+        let Some(last) = &mut self.last_exit else { return };
+        last.cause = cause;
+        let LastExit { cause, code, signal, peak, detail, .. } = last.clone();
+        self.write_event(Some(id), EventKind::Ended { cause, code, signal, peak, detail });
+    }
+
+    pub(super) fn remove_group(&mut self, id: u32) {
+        let group = self.base.join("app").join(id.to_string());
+        if let Err(error) = self.driver.remove(&group) {
+            self.write_event(Some(id), EventKind::Warning { text: error.to_string() });
+        }
+    }
+
+    pub(super) fn write_event(&mut self, instance: Option<u32>, kind: EventKind) {
+        let event = model::Event { at: now_text(), instance, kind };
+        if let Err(error) = journal::append(&self.places.journal(&self.name), &event) {
+            eprintln!("swrun: monitor: {}: could not write its journal: {error}", self.name);
+        }
+    }
+
+    pub(super) fn take_calls(&mut self) {
+        for (client, call) in self.control.calls() {
+            match call.request {
+                Request::Report => {
+                    let full = Box::new(self.report());
+                    self.control.reply(client, call.id, Reply::Report(full));
+                }
+                Request::Start => {
+                    self.pending.push_back(Event::Start);
+                    self.control.reply(client, call.id, Reply::Accepted);
+                }
+                Request::Stop => {
+                    self.end();
+                    self.control.reply(client, call.id, Reply::Accepted);
+                }
+                Request::Restart => {
+                    if let Err(text) = self.rehearse(client, call.id) {
+                        self.control.reply(client, call.id, Reply::Failed(text));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Tries the spec as it is now, before anything is torn down.
+    fn rehearse(&mut self, client: usize, call: u64) -> Result<(), String> {
+        if self.rehearsal.is_some() {
+            return Err("a restart is already being tried out".to_owned());
+        }
+        if self.is_ending {
+            return Err("the environment is being stopped".to_owned());
+        }
+        let path = self.places.spec(&self.name);
+        let spec = spec_file::read(&path)
+            .map_err(|e| format!("could not read the spec \"{}\": {e}", path.display()))?;
+        let started = self.starter.start(self.driver.as_ref(), &self.base, &spec, REHEARSAL, true);
+        match started {
+            Ok(running) => {
+                self.rehearsal = Some(Rehearsal { running, spec, succeeded: false, client, call });
+                Ok(())
+            }
+            Err(failure) => {
+                self.garbage.push(REHEARSAL);
+                Err(failure.to_string())
+            }
+        }
+    }
+
+    fn end_rehearsal(&mut self, mut rehearsal: Rehearsal) -> Running {
+        let failure = rehearsal.running.failure.take().map(|failure| failure.to_string());
+        let outcome = match failure {
+            Some(text) => Err(text),
+            None if !rehearsal.succeeded => Err("the trial start was killed".to_owned()),
+            None => self
+                .driver
+                .prepare(&self.base, &rehearsal.spec.limits, std::process::id())
+                .map_err(|e| e.to_string()),
+        };
+        let reply = match outcome {
+            Err(text) => Reply::Failed(text),
+            Ok(()) => {
+                self.spec = rehearsal.spec;
+                self.environment.set_rules(rules(&self.spec));
+                self.pending.push_back(Event::Restart);
+                Reply::Accepted
+            }
+        };
+        self.control.reply(rehearsal.client, rehearsal.call, reply);
+        rehearsal.running
+    }
+
+    pub(super) fn brief(&self) -> Brief {
+        Brief {
+            phase: self.environment.phase(),
+            reason: self.reason(),
+            last_exit: self.last_exit.clone(),
+            ends: self.ends,
+            pid: self.running.values().find_map(|running| running.app_pid),
+            restarts: self.environment.restarts(),
+        }
+    }
+}
+
+/// The instance of a number, the rehearsal's included.
+fn instance<'a>(
+    running: &'a mut std::collections::BTreeMap<u32, Running>,
+    rehearsal: &'a mut Option<Rehearsal>,
+    id: u32,
+) -> Option<&'a mut Running> {
+    if id == REHEARSAL {
+        rehearsal.as_mut().map(|rehearsal| &mut rehearsal.running)
+    } else {
+        running.get_mut(&id)
+    }
+}
+
+/// The pid behind a pidfd, as this process's namespace sees it (proc_pid_fdinfo(5)).
+fn pid_of(pidfd: &std::os::fd::OwnedFd) -> Option<i32> {
+    use std::os::fd::AsRawFd as _;
+    let path = format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd());
+    let text = std::fs::read_to_string(path).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok())
+}
+
+fn signal_name(number: i32) -> String {
+    nix::sys::signal::Signal::try_from(number)
+        .map_or_else(|_| format!("signal {number}"), |signal| signal.as_str().to_owned())
+}
+
+/// Now, as RFC 3339 in whole seconds.
+pub(super) fn now_text() -> String {
+    let seconds = i64::try_from(clock::wall_millis() / 1_000).unwrap_or(0);
+    jiff::Timestamp::from_second(seconds).map(|time| time.to_string()).unwrap_or_default()
+}

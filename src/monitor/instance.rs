@@ -1,0 +1,52 @@
+//! What the monitor holds of one running instance.
+
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use super::logs::Capture;
+use crate::cgroup::Watch;
+use crate::wire::launch::Failure;
+
+/// Descriptors and findings of one instance.
+#[derive(Debug)]
+pub struct Running {
+    /// Its init, as the host sees it.
+    pub init_pid: i32,
+    /// Its init's pidfd: readable once every process of the instance is dead.
+    pub init: OwnedFd,
+    /// Where init reports.
+    pub report: Option<OwnedFd>,
+    /// The app, once it has been executed.
+    pub app: Option<OwnedFd>,
+    /// The app's pid as the host sees it.
+    pub app_pid: Option<i32>,
+    /// The kernel's memory events; a rehearsal has none.
+    pub watch: Option<Box<dyn Watch>>,
+    /// Its standard output.
+    pub out: Option<Capture>,
+    /// Its standard error.
+    pub err: Option<Capture>,
+    /// How the app ended, as init reported it.
+    pub end: Option<End>,
+    /// Why it could not be started.
+    pub failure: Option<Failure>,
+    /// When readiness is looked at next, and the pause after that.
+    pub next_look: Option<(Duration, Duration)>,
+    /// The ports it does not listen on yet.
+    pub missing_ports: Vec<u16>,
+    /// Memory is looked at then, after a soft event of the kernel.
+    pub soft_look: Option<Duration>,
+    /// When that was done last.
+    pub last_soft_look: Duration,
+    /// Killed at a breach by the monitor, where the kernel kills only one process.
+    pub breached: bool,
+}
+
+/// How an app ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct End {
+    /// Exit code, unless a signal ended it.
+    pub code: Option<i32>,
+    /// The signal's number.
+    pub signal: Option<i32>,
+}

@@ -1,0 +1,226 @@
+//! Samples and the full report: what an environment uses, from the kernel's own counters.
+
+use std::time::Duration;
+
+use super::run::Monitor;
+use crate::cgroup::MemoryReading;
+use crate::lifecycle::Event;
+use crate::model::{
+    CpuStatus, EnvironmentStatus, InstanceStatus, LeakStatus, MemoryStatus, Phase, PidsStatus,
+    PortStatus, Protocol, format_duration,
+};
+use crate::policy::ceiling;
+use crate::sys::clock;
+use crate::wire::keep::Full;
+
+/// CPU percent is said over at least this time.
+const SHORTEST_SPAN: Duration = Duration::from_secs(1);
+
+/// What is kept between two looks.
+#[derive(Debug, Default)]
+pub struct Samples {
+    /// When the next is due; none while nothing runs.
+    pub next: Option<Duration>,
+    /// Moment and CPU time used, of the last two samples.
+    cpu: [Option<(Duration, u64)>; 2],
+    /// Kills at the ceiling of instances that are gone.
+    dead_oom_kills: u64,
+}
+
+impl Samples {
+    /// An instance has started: a first sample soon, so that its CPU use can be said.
+    pub fn look_soon(&mut self) {
+        self.next = Some(clock::monotonic());
+    }
+
+    /// Keeps what a dead instance's counters said.
+    pub fn add_dead(&mut self, reading: &MemoryReading) {
+        self.dead_oom_kills += reading.oom_kills.unwrap_or(0);
+    }
+
+    fn add_cpu(&mut self, now: Duration, usage_us: Option<u64>) {
+        if let Some(usage) = usage_us {
+            self.cpu = [Some((now, usage)), self.cpu[0]];
+        }
+    }
+
+    /// Percent of one CPU since the newest sample that is old enough.
+    fn cpu_percent(&self, now: Duration, usage_us: Option<u64>) -> Option<f64> {
+        let (at, before) = self
+            .cpu
+            .iter()
+            .flatten()
+            .find(|(at, _)| now.saturating_sub(*at) >= SHORTEST_SPAN)
+            .copied()?;
+        let used = Duration::from_micros(usage_us?.saturating_sub(before));
+        let percent = 100.0 * used.as_secs_f64() / (now - at).as_secs_f64();
+        Some((percent * 10.0).round() / 10.0)
+    }
+}
+
+impl Monitor {
+    /// Samples when it is time, and looks at the soft ceiling then: v1 tells of it only when it is
+    /// crossed upwards, page cache included.
+    pub(super) fn sample_if_due(&mut self) {
+        let now = clock::monotonic();
+        if self.running.is_empty() {
+            self.samples.next = None;
+            return;
+        }
+        if self.samples.next.is_some_and(|at| at > now) {
+            return;
+        }
+        self.samples.add_cpu(now, self.driver.cpu(&self.base).usage_us);
+        let limits = &self.spec.limits;
+        let mut pause = ceiling::SAMPLE_EVERY;
+        for id in self.running.keys().copied() {
+            let reading = self.driver.memory(&self.base, id);
+            let next = ceiling::next_sample(reading.current, limits.memory_high, limits.memory_max);
+            pause = pause.min(next);
+            if ceiling::is_over_soft(reading.unreclaimable, limits.memory_high) {
+                self.pending.push_back(Event::SoftCeiling { id });
+            }
+        }
+        self.samples.next = Some(now + pause);
+    }
+
+    /// Everything about the environment, measured now.
+    pub(super) fn report(&self) -> Full {
+        let now = clock::monotonic();
+        let instances: Vec<InstanceStatus> = self
+            .environment
+            .instances()
+            .map(|(id, instance)| {
+                let running = self.running.get(&id);
+                InstanceStatus {
+                    id,
+                    pid: running.and_then(|running| running.app_pid),
+                    init_pid: running.map(|running| running.init_pid),
+                    state: instance.phase(),
+                    uptime_s: Some(instance.uptime(now).as_secs()),
+                    memory: self.memory_of(id),
+                }
+            })
+            .collect();
+        let phase = self.environment.phase();
+        let cpu = self.driver.cpu(&self.base);
+        let (pids, pids_max) = self.driver.pids(&self.base);
+        let status = EnvironmentStatus {
+            name: self.name.to_string(),
+            target: self.spec.target.clone(),
+            user: self.spec.identity.user.clone(),
+            state: phase,
+            wanted: self.environment.wanted(),
+            reason: self.reason(),
+            pid: instances.iter().find_map(|instance| instance.pid),
+            monitor_pid: Some(std::process::id()),
+            ports: self.ports(phase),
+            restarts: self.environment.restarts(),
+            unstable: self.environment.unstable(),
+            last_exit: self.last_exit.clone(),
+            next_try_ms: self
+                .environment
+                .next_try()
+                .map(|at| u64::try_from(at.saturating_sub(now).as_millis()).unwrap_or(u64::MAX)),
+            uptime_s: instances
+                .iter()
+                .filter(|instance| instance.state == Phase::Online)
+                .filter_map(|instance| instance.uptime_s)
+                .max(),
+            memory: self.sum(&instances),
+            instances,
+            cpu: CpuStatus {
+                percent: self.samples.cpu_percent(now, cpu.usage_us),
+                limit_percent: self.spec.limits.cpu_percent.map(f64::from),
+                usage_us: cpu.usage_us,
+                throttled_us: cpu.throttled_us,
+            },
+            pids: PidsStatus { current: pids, max: pids_max },
+            leak: LeakStatus::unknown(),
+            changed: false,
+            no_profile: false,
+        };
+        Full { status, cgroup: self.base.clone(), profile_digest: self.spec.profile_digest.clone() }
+    }
+
+    fn memory_of(&self, id: u32) -> MemoryStatus {
+        let reading = self.driver.memory(&self.base, id);
+        MemoryStatus {
+            current: reading.current,
+            anon: reading.anon,
+            high: self.spec.limits.memory_high,
+            max: reading.max,
+            peak: reading.peak,
+            swap: reading.swap,
+            oom_kills: reading.oom_kills,
+            pressure_avg10: reading.pressure_avg10,
+        }
+    }
+
+    fn sum(&self, instances: &[InstanceStatus]) -> MemoryStatus {
+        let sum = |field: fn(&MemoryStatus) -> Option<u64>| -> Option<u64> {
+            let values = instances.iter().map(|instance| field(&instance.memory));
+            if instances.is_empty() { None } else { values.sum() }
+        };
+        let count = u64::from(self.spec.instances);
+        let living_kills =
+            if instances.is_empty() { Some(0) } else { sum(|memory| memory.oom_kills) };
+        MemoryStatus {
+            current: sum(|memory| memory.current),
+            anon: sum(|memory| memory.anon),
+            high: self.spec.limits.memory_high.map(|high| high * count),
+            max: Some(self.spec.limits.memory_max * count),
+            peak: sum(|memory| memory.peak),
+            swap: sum(|memory| memory.swap),
+            oom_kills: living_kills.map(|kills| kills + self.samples.dead_oom_kills),
+            pressure_avg10: instances
+                .iter()
+                .filter_map(|instance| instance.memory.pressure_avg10)
+                .reduce(f64::max),
+        }
+    }
+
+    fn ports(&self, phase: Phase) -> Vec<PortStatus> {
+        let missing: Vec<u16> =
+            self.running.values().flat_map(|running| running.missing_ports.clone()).collect();
+        let is_up = phase == Phase::Online || phase == Phase::Starting;
+        let state = |port: u16| match is_up && !self.running.is_empty() && !missing.contains(&port)
+        {
+            true => "listening",
+            false => "closed",
+        };
+        self.spec
+            .ports
+            .iter()
+            .map(|port| PortStatus {
+                port: port.port,
+                proto: port.proto,
+                // Nothing listens on UDP, and whether it is bound is the ports issue's to find out.
+                state: (port.proto == Protocol::Tcp).then(|| state(port.port).to_owned()),
+            })
+            .collect()
+    }
+
+    /// One line on why the environment is not as wanted.
+    pub(super) fn reason(&self) -> Option<String> {
+        let now = clock::monotonic();
+        match self.environment.phase() {
+            Phase::Errored | Phase::Stopped => self.environment.resting_reason().map(str::to_owned),
+            Phase::Starting => {
+                let missing = self.running.values().find(|r| !r.missing_ports.is_empty())?;
+                let ports: Vec<String> = missing.missing_ports.iter().map(u16::to_string).collect();
+                Some(format!("it does not listen on {} yet", ports.join(", ")))
+            }
+            Phase::Backoff => {
+                let pause = self.environment.next_try()?.saturating_sub(now);
+                let last = self.last_exit.as_ref()?;
+                let how = last.detail.clone().unwrap_or_else(|| last.cause.word().to_owned());
+                // Rounded, so that it is no news every millisecond.
+                let pause = Duration::from_secs(pause.as_secs_f64().ceil() as u64);
+                let deaths = self.environment.unstable();
+                Some(format!("{how}; {deaths} in a row, next try in {}", format_duration(pause)))
+            }
+            Phase::Online | Phase::Stopping | Phase::Blocked => None,
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Readiness: an instance is up once it listens on all TCP ports of its profile.
+//!
+//! It is looked for only while an instance starts, in growing steps. (The ports issue lets the kernel
+//! tell: `listen` is answered by the monitor then, and this file goes.)
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use procfs::net::TcpState;
+
+use crate::model::{Port, Protocol};
+
+/// The first pause between two looks.
+pub const FIRST_LOOK: Duration = Duration::from_millis(4);
+
+/// The longest.
+pub const SLOWEST_LOOK: Duration = Duration::from_millis(250);
+
+/// The ports that no process of `pids` listens on; `None` when the kernel's tables could not be read.
+/// UDP has no listening, so it is taken as ready.
+#[must_use]
+pub fn missing(ports: &[Port], pids: &[i32]) -> Option<Vec<u16>> {
+    let wanted: Vec<u16> =
+        ports.iter().filter(|port| port.proto == Protocol::Tcp).map(|port| port.port).collect();
+    if wanted.is_empty() {
+        return Some(Vec::new());
+    }
+    // IPv6 may be off on the host.
+    let sockets =
+        procfs::net::tcp().ok()?.into_iter().chain(procfs::net::tcp6().unwrap_or_default());
+    let listening: Vec<(u16, u64)> = sockets
+        .filter(|socket| socket.state == TcpState::Listen)
+        .filter(|socket| wanted.contains(&socket.local_address.port()))
+        .map(|socket| (socket.local_address.port(), socket.inode))
+        .collect();
+    let own = if listening.is_empty() { HashSet::new() } else { sockets_of(pids) };
+    let is_missing =
+        |port: &u16| !listening.iter().any(|(p, inode)| p == port && own.contains(inode));
+    Some(wanted.into_iter().filter(is_missing).collect())
+}
+
+fn sockets_of(pids: &[i32]) -> HashSet<u64> {
+    let descriptors = pids
+        .iter()
+        .filter_map(|pid| procfs::process::Process::new(*pid).ok()?.fd().ok())
+        .flat_map(|all| all.filter_map(Result::ok));
+    descriptors
+        .filter_map(|descriptor| match descriptor.target {
+            procfs::process::FDTarget::Socket(inode) => Some(inode),
+            _ => None,
+        })
+        .collect()
+}

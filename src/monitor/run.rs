@@ -1,0 +1,348 @@
+//! The loop of a monitor: wait for the kernel, turn what it says into events, step, act.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use sd_notify::NotifyState;
+
+use super::Arguments;
+use super::control::Control;
+use super::instance::Running;
+use super::logs::{LogFile, Scratch};
+use super::measure::Samples;
+use super::memory::{self, Memory};
+use super::start::Starter;
+use crate::cgroup::{self, Driver};
+use crate::formats::spec_file;
+use crate::lifecycle::{Environment, Event, Rules};
+use crate::model::{EnvName, EnvSpec, EventKind, LastExit, Places};
+use crate::sys::{clock, files};
+
+/// The number of a rehearsal's cgroup; instances count from 1.
+pub(super) const REHEARSAL: u32 = 0;
+
+/// A restart that was asked for and is being tried out before anything is torn down.
+#[derive(Debug)]
+pub(super) struct Rehearsal {
+    pub running: Running,
+    pub spec: EnvSpec,
+    pub succeeded: bool,
+    /// Who asked, and the number of the call.
+    pub client: usize,
+    pub call: u64,
+}
+
+/// Everything that a monitor has.
+#[derive(Debug)]
+pub struct Monitor {
+    pub(super) name: EnvName,
+    pub(super) places: Places,
+    pub(super) spec: EnvSpec,
+    pub(super) base: PathBuf,
+    pub(super) driver: Box<dyn Driver>,
+    pub(super) starter: Starter,
+    pub(super) environment: Environment,
+    pub(super) running: BTreeMap<u32, Running>,
+    pub(super) rehearsal: Option<Rehearsal>,
+    pub(super) control: Control,
+    pub(super) out: LogFile,
+    pub(super) err: LogFile,
+    pub(super) scratch: Scratch,
+    pub(super) samples: Samples,
+    pub(super) last_exit: Option<LastExit>,
+    pub(super) ends: u64,
+    /// Events that arose while acting; they come before the next wait.
+    pub(super) pending: VecDeque<Event>,
+    /// Instances whose end is decided and whose cgroup is still there.
+    pub(super) garbage: Vec<u32>,
+    /// The memory file is to be written.
+    pub(super) is_dirty: bool,
+    /// The monitor ends once nothing runs any more.
+    pub(super) is_ending: bool,
+    signals: SignalFd,
+    told_of_lost_logs: bool,
+}
+
+impl Monitor {
+    /// Reads the spec, clears what an earlier monitor left, makes the cgroups, opens the socket.
+    ///
+    /// # Errors
+    /// The step that failed, in words for the operator.
+    pub(super) fn new(arguments: Arguments) -> Result<Self, String> {
+        let Arguments { name, places, group } = arguments;
+        let signals = signals().map_err(|e| format!("could not take over the signals: {e}"))?;
+        let path = places.spec(&name);
+        let spec = spec_file::read(&path)
+            .map_err(|e| format!("could not read the spec \"{}\": {e}", path.display()))?;
+        let driver =
+            cgroup::detect(Path::new("/proc/self/mountinfo"), Path::new("/proc/self/cgroup"))
+                .map_err(|e| e.to_string())?;
+        let base = match group {
+            Some(group) => group,
+            None => own_unit(driver.own_group().map_err(|e| e.to_string())?),
+        };
+        clear(driver.as_ref(), &base)?;
+        driver.prepare(&base, &spec.limits, std::process::id()).map_err(|e| e.to_string())?;
+
+        let memory_path = places.memory_of(&name);
+        let (memory, said) = memory::read(&memory_path)
+            .map_err(|e| format!("could not read \"{}\": {e}", memory_path.display()))?;
+        let logs = places.logs(&name);
+        let log = |file| {
+            LogFile::open(&logs, file)
+                .map_err(|e| format!("could not open \"{}/{file}\": {e}", logs.display()))
+        };
+        files::make_folder(&logs, 0o750)
+            .map_err(|e| format!("could not make the folder \"{}\": {e}", logs.display()))?;
+        let socket = places.monitor(&name).join("sock");
+        let control = Control::listen(&socket)
+            .map_err(|e| format!("could not listen at \"{}\": {e}", socket.display()))?;
+        let mut monitor = Self {
+            environment: Environment::new(rules(&spec), memory.next_id),
+            starter: Starter::new().map_err(|e| format!("could not open this program: {e}"))?,
+            out: log("out.log")?,
+            err: log("err.log")?,
+            control,
+            last_exit: memory.last_exit.clone(),
+            name,
+            places,
+            spec,
+            base,
+            driver,
+            running: BTreeMap::new(),
+            rehearsal: None,
+            scratch: Scratch::default(),
+            samples: Samples::default(),
+            ends: 0,
+            pending: VecDeque::new(),
+            garbage: Vec::new(),
+            is_dirty: true,
+            is_ending: false,
+            signals,
+            told_of_lost_logs: false,
+        };
+        monitor.write_event(None, EventKind::MonitorStarted);
+        if let Some(text) = said {
+            monitor.write_event(None, EventKind::Warning { text });
+        }
+        monitor.begin(&memory);
+        Ok(monitor)
+    }
+
+    /// The first start. After a kill of the monitor before, the instance that died with it counts as
+    /// restarted.
+    fn begin(&mut self, memory: &Memory) {
+        self.step(&Event::Start);
+        if memory.was_running {
+            self.environment.resume_count(memory.restarts.saturating_add(1));
+            let text = "the monitor before was killed, and its instance died with it".to_owned();
+            self.write_event(None, EventKind::Warning { text });
+        }
+    }
+
+    /// Runs until it is asked to end and nothing is left.
+    ///
+    /// # Errors
+    /// poll(2) failed.
+    pub(super) fn run(mut self) -> Result<(), String> {
+        // Without systemd there is nobody to tell.
+        let _ = sd_notify::notify(&[NotifyState::Ready]);
+        loop {
+            self.settle();
+            if self.is_ending && self.environment.is_empty() && self.rehearsal.is_none() {
+                break;
+            }
+            let woken = self.wait().map_err(|e| format!("could not wait for events: {e}"))?;
+            self.take(&woken);
+        }
+        self.is_dirty = true;
+        self.save();
+        for group in ["app", "init"] {
+            let _ = self.driver.remove(&self.base.join(group));
+        }
+        Ok(())
+    }
+
+    /// Does what is due, until nothing is: then writes down and tells what changed.
+    fn settle(&mut self) {
+        while let Some(event) = self.pending.pop_front() {
+            self.step(&event);
+        }
+        self.step(&Event::Tick);
+        self.sample_if_due();
+        for id in std::mem::take(&mut self.garbage) {
+            self.remove_group(id);
+        }
+        if self.is_dirty {
+            self.save();
+        }
+        self.control.tell(self.brief());
+        if self.out.lost + self.err.lost > 0 && !self.told_of_lost_logs {
+            self.told_of_lost_logs = true;
+            let text = "log lines could not be written: is the disk full?".to_owned();
+            self.write_event(None, EventKind::Warning { text });
+        }
+    }
+
+    fn save(&mut self) {
+        self.is_dirty = false;
+        let memory = Memory {
+            next_id: self.environment.next_id(),
+            restarts: self.environment.restarts(),
+            last_exit: self.last_exit.clone(),
+            was_running: !(self.is_ending && self.environment.is_empty()),
+            ..Memory::default()
+        };
+        if let Err(error) = memory::write(&self.places.memory_of(&self.name), &memory) {
+            eprintln!("swrun: monitor: {}: could not save its counts: {error}", self.name);
+        }
+    }
+
+    /// Waits for the kernel or the next thing due; says which sources have something.
+    fn wait(&mut self) -> io::Result<Vec<Source>> {
+        let timeout = match self.next_due() {
+            _ if !self.pending.is_empty() => PollTimeout::ZERO,
+            Some(at) => timeout(at.saturating_sub(clock::monotonic())),
+            None => PollTimeout::NONE,
+        };
+        let sources = self.sources();
+        let mut polled: Vec<PollFd<'_>> =
+            sources.iter().map(|(_, descriptor, flags)| PollFd::new(*descriptor, *flags)).collect();
+        match poll(&mut polled, timeout) {
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let woken = |polled: &PollFd<'_>| polled.revents().is_some_and(|flags| !flags.is_empty());
+        Ok(sources.iter().zip(&polled).filter(|(_, p)| woken(p)).map(|((s, ..), _)| *s).collect())
+    }
+
+    fn next_due(&self) -> Option<Duration> {
+        let looks = self
+            .running
+            .values()
+            .flat_map(|running| [running.next_look.map(|(at, _)| at), running.soft_look]);
+        looks.flatten().chain(self.environment.next_step()).chain(self.samples.next).min()
+    }
+
+    fn sources(&self) -> Vec<(Source, BorrowedFd<'_>, PollFlags)> {
+        let mut sources = vec![(Source::Signals, self.signals.as_fd(), PollFlags::POLLIN)];
+        for descriptor in self.control.descriptors() {
+            sources.push((Source::Control, descriptor.as_fd(), PollFlags::POLLIN));
+        }
+        let rehearsal = self.rehearsal.as_ref().map(|r| (REHEARSAL, &r.running));
+        for (id, running) in self.running.iter().map(|(id, r)| (*id, r)).chain(rehearsal) {
+            let captures = [(&running.out, Source::Out(id)), (&running.err, Source::Err(id))];
+            for (capture, source) in captures {
+                if let Some(capture) = capture {
+                    sources.push((source, capture.as_fd(), PollFlags::POLLIN));
+                }
+            }
+            if let Some(report) = &running.report {
+                sources.push((Source::Report(id), report.as_fd(), PollFlags::POLLIN));
+            }
+            // A flood of soft events is answered once in a while; there the kernel itself kills the
+            // group at the ceiling, so nothing waits for this.
+            let is_flooded = running.soft_look.is_some() && self.driver.kind() == "unified";
+            if let Some(watch) = running.watch.as_ref().filter(|_| !is_flooded) {
+                let descriptors = watch.descriptors().into_iter();
+                sources.extend(descriptors.map(|(d, flags)| (Source::Memory(id), d, flags)));
+            }
+            sources.push((Source::Init(id), running.init.as_fd(), PollFlags::POLLIN));
+        }
+        sources
+    }
+
+    /// Turns what woke the monitor into events. Within one round the output of an instance comes
+    /// before its report and that before its end, as `sources` lists them.
+    fn take(&mut self, woken: &[Source]) {
+        let mut is_control_done = false;
+        for source in woken {
+            match *source {
+                Source::Signals => self.take_signals(),
+                Source::Control if is_control_done => {}
+                Source::Control => {
+                    is_control_done = true;
+                    self.take_calls();
+                }
+                Source::Out(id) => self.pump(id, true),
+                Source::Err(id) => self.pump(id, false),
+                Source::Report(id) => self.take_reports(id),
+                Source::Memory(id) => self.take_memory_event(id),
+                Source::Init(id) => self.take_end(id),
+            }
+        }
+        self.look_at_what_is_due();
+    }
+
+    fn take_signals(&mut self) {
+        while let Ok(Some(signal)) = self.signals.read_signal() {
+            if signal.ssi_signo != Signal::SIGHUP as u32 {
+                self.end();
+            }
+        }
+    }
+
+    /// Stops the app with its grace, then ends; what is wanted is not this process's to change.
+    pub(super) fn end(&mut self) {
+        self.is_ending = true;
+        self.pending.push_back(Event::Stop);
+        let grace = self.spec.stop.grace + Duration::from_secs(5);
+        let micros = u32::try_from(grace.as_micros()).unwrap_or(u32::MAX);
+        let _ = sd_notify::notify(&[NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(micros)]);
+    }
+}
+
+/// Who woke the monitor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Signals,
+    Control,
+    Out(u32),
+    Err(u32),
+    Report(u32),
+    Memory(u32),
+    Init(u32),
+}
+
+/// The rules of the state machine, out of the spec.
+pub(super) fn rules(spec: &EnvSpec) -> Rules {
+    Rules { restart: spec.restart.clone(), grace: spec.stop.grace, instances: spec.instances }
+}
+
+fn signals() -> io::Result<SignalFd> {
+    let mut mask = SigSet::empty();
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT] {
+        mask.add(signal);
+    }
+    mask.thread_block()?;
+    Ok(SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?)
+}
+
+/// The unit's group, whether this process is still in it or already in its leaf.
+fn own_unit(group: PathBuf) -> PathBuf {
+    match group.parent() {
+        Some(unit) if group.ends_with("monitor") => unit.to_owned(),
+        _ => group,
+    }
+}
+
+/// Ends what a killed monitor left: its inits die with it, so this is for the rare rest.
+fn clear(driver: &dyn Driver, base: &Path) -> Result<(), String> {
+    for group in ["app", "init"].map(|group| base.join(group)) {
+        driver.kill(&group).and_then(|()| driver.remove(&group)).map_err(|e| e.to_string())?;
+    }
+    Ok(())
+}
+
+/// At least a millisecond, so that a moment just ahead is not spun for.
+fn timeout(wait: Duration) -> PollTimeout {
+    let millis = wait.as_micros().div_ceil(1_000);
+    PollTimeout::try_from(u32::try_from(millis).unwrap_or(u32::MAX).min(i32::MAX.cast_unsigned()))
+        .unwrap_or(PollTimeout::MAX)
+}

@@ -1,0 +1,122 @@
+//! Messages between two processes of ours over a seqpacket socket: one send is one message, and a
+//! descriptor may come with it (unix(7)).
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
+};
+
+/// The longest message, in bytes; a longer one is refused at both ends.
+pub const LONGEST_MESSAGE: usize = 96 << 10;
+
+/// Two connected ends.
+///
+/// # Errors
+/// socketpair(2).
+pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(rustix::net::socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )?)
+}
+
+/// A socket that listens at `path`, nonblocking; the folder above decides who reaches it.
+///
+/// # Errors
+/// socket(2), bind(2) or listen(2).
+pub fn listen(path: &Path) -> io::Result<OwnedFd> {
+    let socket = rustix::net::socket_with(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+        None,
+    )?;
+    rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+    rustix::net::listen(&socket, 16)?;
+    Ok(socket)
+}
+
+/// Connects to the socket at `path`; the new end is nonblocking.
+///
+/// # Errors
+/// socket(2) or connect(2).
+pub fn connect(path: &Path) -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(socket)
+}
+
+/// Takes the next connection; `None` when none waits. The new end is nonblocking.
+///
+/// # Errors
+/// accept(2).
+pub fn accept(listener: BorrowedFd<'_>) -> io::Result<Option<OwnedFd>> {
+    match rustix::net::accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+        Ok(socket) => Ok(Some(socket)),
+        Err(rustix::io::Errno::AGAIN | rustix::io::Errno::CONNABORTED) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Sends one message, with a descriptor or without.
+///
+/// # Errors
+/// sendmsg(2); `WouldBlock` when the other end does not read.
+pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], with: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    if bytes.len() > LONGEST_MESSAGE {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the message is too long"));
+    }
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    let descriptors = with.map(|descriptor| [descriptor]);
+    if let Some(descriptors) = &descriptors {
+        ancillary.push(SendAncillaryMessage::ScmRights(descriptors));
+    }
+    rustix::net::sendmsg(socket, &[IoSlice::new(bytes)], &mut ancillary, SendFlags::NOSIGNAL)?;
+    Ok(())
+}
+
+/// A message, and the descriptor that came with it.
+#[derive(Debug)]
+pub struct Received {
+    /// The message.
+    pub bytes: Vec<u8>,
+    /// The first descriptor that came with it.
+    pub descriptor: Option<OwnedFd>,
+}
+
+/// Takes one message; `None` when the other end is closed.
+///
+/// # Errors
+/// recvmsg(2); `WouldBlock` when none waits; `InvalidData` for one that was too long.
+pub fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<Received>> {
+    let mut bytes = vec![0; LONGEST_MESSAGE];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let message = rustix::net::recvmsg(
+        socket.as_fd(),
+        &mut [IoSliceMut::new(&mut bytes)],
+        &mut ancillary,
+        RecvFlags::CMSG_CLOEXEC,
+    )?;
+    let descriptor = ancillary.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+        _ => None,
+    });
+    if message.flags.contains(rustix::net::ReturnFlags::TRUNC) {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the message is too long"));
+    }
+    if message.bytes == 0 {
+        return Ok(None);
+    }
+    bytes.truncate(message.bytes);
+    Ok(Some(Received { bytes, descriptor }))
+}

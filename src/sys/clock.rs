@@ -1,0 +1,23 @@
+//! The two clocks: monotonic for decisions, wall time for people.
+
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// Time on `CLOCK_MONOTONIC`: back-off, windows and time limits run on it, so that a wall clock
+/// set by hand or by NTP changes nothing.
+#[must_use]
+pub fn monotonic() -> Duration {
+    to_duration(clock_gettime(ClockId::Monotonic))
+}
+
+/// Milliseconds since 1970, UTC.
+#[must_use]
+pub fn wall_millis() -> u64 {
+    u64::try_from(to_duration(clock_gettime(ClockId::Realtime)).as_millis()).unwrap_or(0)
+}
+
+fn to_duration(time: rustix::time::Timespec) -> Duration {
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
+}

@@ -1,0 +1,116 @@
+//! Files of swrun's own, written so that a power cut leaves the one before or the one after.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+/// Replaces `path` by `bytes`: a new file beside it, synced, renamed over it, the folder synced.
+///
+/// # Errors
+/// Any of the steps.
+pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    replace_with(path, bytes, mode, true)
+}
+
+fn replace_with(path: &Path, bytes: &[u8], mode: u32, sync: bool) -> io::Result<()> {
+    let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    let name =
+        path.file_name().and_then(|name| name.to_str()).ok_or(io::ErrorKind::InvalidInput)?;
+    let beside = folder.join(format!(".{name}.new"));
+    match fs::remove_file(&beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
+        .open(&beside)?;
+    file.write_all(bytes)?;
+    if sync {
+        file.sync_all()?;
+    }
+    fs::rename(&beside, path)?;
+    if sync { File::open(folder)?.sync_all() } else { Ok(()) }
+}
+
+/// Reads a file of at most `longest` bytes; a link in its place is refused.
+///
+/// # Errors
+/// open(2), read(2), or `InvalidData` for a longer one.
+pub fn read_bounded(path: &Path, longest: u64) -> io::Result<Vec<u8>> {
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC)
+        .open(path)?;
+    let mut bytes = Vec::new();
+    file.take(longest + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > longest {
+        let text = format!("it is longer than {longest} bytes");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+    }
+    Ok(bytes)
+}
+
+/// Makes a folder and those above it with `mode`; one that is there is left as it is.
+///
+/// # Errors
+/// mkdir(2).
+pub fn make_folder(path: &Path, mode: u32) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(mode).create(path)
+}
+
+/// Takes the lock `path` for as long as the file lives (flock(2)); `None` when another has it.
+///
+/// # Errors
+/// open(2) or flock(2).
+pub fn lock(path: &Path) -> io::Result<Option<File>> {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
+        .open(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(fs::TryLockError::WouldBlock) => Ok(None),
+        Err(fs::TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// Reads a regular file of at most `longest` bytes beneath `base`, with the caller's own rights.
+/// Links are followed as long as they stay beneath; a fifo or a device is refused without waiting.
+///
+/// # Errors
+/// openat2(2) (`EXDEV`: a link leads out of `base`), read(2), or `InvalidData`.
+pub fn read_beneath(base: &Path, path: &Path, longest: u64) -> io::Result<Vec<u8>> {
+    use rustix::fs::{Mode, OFlags, ResolveFlags};
+    let folder =
+        rustix::fs::open(base, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    let file = File::from(rustix::fs::openat2(&folder, path, flags, Mode::empty(), resolve)?);
+    let invalid = |text: String| Err(io::Error::new(io::ErrorKind::InvalidData, text));
+    if !file.metadata()?.is_file() {
+        return invalid("it is not a regular file".to_owned());
+    }
+    let mut bytes = Vec::new();
+    file.take(longest + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > longest {
+        return invalid(format!("it is longer than {longest} bytes"));
+    }
+    Ok(bytes)
+}
+
+/// Replaces `path` as [`replace`] does but without waiting for the disk: whole after a kill at any
+/// moment, perhaps the one before after a power cut.
+///
+/// # Errors
+/// Any of the steps.
+pub fn replace_lightly(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    replace_with(path, bytes, mode, false)
+}

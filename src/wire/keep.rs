@@ -1,0 +1,86 @@
+//! Between the runner and a monitor: JSON, one object a seqpacket message. The runner connects, asks,
+//! and is told of every change without asking.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{EnvironmentStatus, LastExit, Phase};
+
+/// What the runner asks; `id` comes back with the reply.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Call {
+    /// Chosen by the runner.
+    pub id: u64,
+    /// What.
+    pub request: Request,
+}
+
+/// A request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Request {
+    /// Measure, and say everything.
+    Report,
+    /// Start again what gave up or waits; the spec as it runs.
+    Start,
+    /// Read the spec anew, rehearse it, and only then stop and start.
+    Restart,
+    /// Stop the app with its grace, then end.
+    Stop,
+}
+
+/// What a monitor says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Message {
+    /// To a call.
+    Reply {
+        /// The call's.
+        id: u64,
+        /// How it went.
+        reply: Reply,
+    },
+    /// Something changed.
+    Changed(Brief),
+}
+
+/// How a call went.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reply {
+    /// To `Report`.
+    Report(Box<Full>),
+    /// It is under way; changes follow.
+    Accepted,
+    /// Nothing was done.
+    Failed(String),
+}
+
+/// Everything about an environment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Full {
+    /// As `status` shows it; `wanted`, `changed` and `no_profile` are the runner's to fill in.
+    pub status: EnvironmentStatus,
+    /// Its group below the root of the hierarchies.
+    pub cgroup: PathBuf,
+    /// The digest of the profile that it runs with.
+    pub profile_digest: String,
+}
+
+/// What an order waits for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Brief {
+    /// The environment.
+    pub phase: Phase,
+    /// One line on why it is not as wanted.
+    pub reason: Option<String>,
+    /// The last end.
+    pub last_exit: Option<LastExit>,
+    /// How many ends there were since the monitor started: tells a new one from an old one.
+    pub ends: u64,
+    /// The app's pid, of the first instance.
+    pub pid: Option<i32>,
+    /// How many restarts were done.
+    pub restarts: u32,
+}
