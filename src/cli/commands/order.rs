@@ -39,7 +39,8 @@ pub fn carry_out(places: &Places, ask: &Ask, output: &mut Output) -> Ended {
     let is_watched = is_watched();
     let answer = client::ask(places, ask, PATIENCE, |name, text| {
         if is_watched {
-            say(&format!("{name}: {text}"));
+            // What is about the runner itself has no name in front.
+            say(&if name.is_empty() { text.to_owned() } else { format!("{name}: {text}") });
         }
     })?;
     match answer {
