@@ -1,5 +1,65 @@
-//! cli
-/// Runs it.
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::FAILURE
+//! The command line: reads what is wanted, asks the runner or reads files, and shows the answer. Where
+//! it ends, an exit status of INTERFACE is given; nothing here runs as anybody but the caller.
+#![forbid(unsafe_code)]
+
+mod ad_hoc;
+mod args;
+mod client;
+mod commands;
+mod exit;
+mod logs;
+mod output;
+mod select;
+mod show;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Args, Command};
+use exit::{Ended, Exit, Failure};
+use output::Output;
+
+/// Does what the command line asks for.
+#[must_use]
+pub fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            // Help goes to stdout with 0, wrong usage to stderr with 2; a closed pipe is no matter.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage } else { Exit::Done }.into();
+        }
+    };
+    let mut output = Output::stdout();
+    let ended = run(&args, &mut output).and_then(|exit| output.flush().map(|()| exit));
+    match ended {
+        Ok(exit) => exit.into(),
+        Err(Failure::OutputClosed) => Exit::Done.into(),
+        Err(Failure::Because(exit, text)) => {
+            let _ = output.flush();
+            output::say(&format!("swrun: {text}"));
+            exit.into()
+        }
+    }
+}
+
+fn run(args: &Args, output: &mut Output) -> Ended {
+    let places = args.places(std::env::var_os("SWRUN_ROOT"));
+    match &args.command {
+        Command::Demo(demo) => commands::demo::run(&places, demo),
+        Command::Daemon(daemon) => commands::daemon::run(&places, daemon),
+        Command::Check(check) => commands::check::run(&places, check, output),
+        Command::Setup(setup) => commands::setup::run(&places, setup, output),
+        Command::Doctor(doctor) => commands::doctor::run(&places, doctor, output),
+        Command::Start(start) => commands::start::run(&places, start, output),
+        Command::Stop(order) => commands::order::stop(&places, order, output),
+        Command::Restart(order) => commands::order::restart(&places, order, output),
+        Command::Delete(order) => commands::order::delete(&places, order, output),
+        Command::Status(status) => commands::status::run(&places, status, output),
+        Command::Show(show) => commands::show::run(&places, show, output),
+        Command::Logs(logs) => commands::logs::run(&places, logs, output),
+        Command::Errors(errors) => commands::errors::run(&places, errors, output),
+        Command::Kill => commands::kill::run(&places, output),
+    }
 }

@@ -1,7 +1,11 @@
-//! What several roles read and write.
+//! What several roles read and write: the files of an environment, and text made safe to show.
 #![forbid(unsafe_code)]
 
+pub mod clean;
 pub mod dotenv;
 pub mod journal;
+pub mod log_back;
+pub mod log_file;
+pub mod log_follow;
 pub mod log_line;
 pub mod spec_file;

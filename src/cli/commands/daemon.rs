@@ -1,0 +1,11 @@
+//! `swrun daemon`: only the way into the runner, which is a role of its own.
+
+use crate::cli::args::Daemon;
+use crate::cli::exit::{Ended, Failure};
+use crate::model::Places;
+
+/// Hands over to the runner.
+pub fn run(_places: &Places, _args: &Daemon) -> Ended {
+    // WIRE: `crate::daemon::main(...)` is called here once it is merged.
+    Err(Failure::usage("\"daemon\" is not in this build"))
+}

@@ -1,0 +1,156 @@
+//! `swrun logs` on real files in a folder, into a pipe.
+
+use std::io::{BufRead, BufReader, Read};
+
+use clap::Parser;
+
+use super::*;
+use crate::cli::args::{Args, Command};
+use crate::formats::log_line::{Piece, write_line};
+
+struct Host {
+    _folder: tempfile::TempDir,
+    places: Places,
+}
+
+impl Host {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        Self { places: Places::below(folder.path()), _folder: folder }
+    }
+
+    fn write(&self, name: &str, file: &str, lines: &[(u64, &str)]) {
+        let folder = self.places.logs(&EnvName::parse(name).expect("a name"));
+        std::fs::create_dir_all(&folder).expect("made");
+        let mut bytes = Vec::new();
+        for (at, text) in lines {
+            write_line(&mut bytes, *at, 1, Piece::Whole, text.as_bytes());
+        }
+        let path = folder.join(file);
+        let file = std::fs::File::options().create(true).append(true).open(path);
+        io::Write::write_all(&mut file.expect("opened"), &bytes).expect("written");
+    }
+
+    fn logs(&self, line: &str) -> (Ended, String) {
+        let (mut reader, writer) = io::pipe().expect("a pipe");
+        let mut output = Output::into_sink(writer);
+        let ended = run(&self.places, &parse(line), &mut output);
+        drop(output);
+        let mut text = String::new();
+        reader.read_to_string(&mut text).expect("text");
+        (ended, text)
+    }
+}
+
+fn parse(line: &str) -> Logs {
+    let args = Args::try_parse_from(["swrun", "logs"].into_iter().chain(line.split_whitespace()));
+    let Command::Logs(logs) = args.expect("it parses").command else { panic!("not logs") };
+    logs
+}
+
+fn two_environments() -> Host {
+    let host = Host::new();
+    host.write("backend-prod", "out.log", &[(1, "one"), (3, "three"), (5, "five")]);
+    host.write("backend-prod", "err.log", &[(2, "two"), (4, "four\x1b[2J")]);
+    host.write("backend-test", "out.log", &[(3, "test")]);
+    host
+}
+
+#[test]
+fn streams_and_environments_are_merged_by_time() {
+    let host = two_environments();
+    assert_eq!(
+        host.logs("--nostream -n 3"),
+        (
+            Ok(Exit::Done),
+            "1970-01-01T00:00:00.003Z backend-prod out three\n\
+             1970-01-01T00:00:00.003Z backend-test out test\n\
+             1970-01-01T00:00:00.004Z backend-prod err four\x1b[2J\n\
+             1970-01-01T00:00:00.005Z backend-prod out five\n"
+                .into()
+        )
+    );
+    let (_, one) = host.logs("prod --err --nostream -n 1");
+    assert_eq!(one, "1970-01-01T00:00:00.004Z four\x1b[2J\n");
+    let (_, all) = host.logs("prod --out --nostream");
+    assert_eq!(all.lines().count(), 3);
+}
+
+#[test]
+fn lines_are_filtered_before_they_are_counted() {
+    let host = two_environments();
+    let (_, found) = host.logs("-t prod --nostream -n 2 --grep ^.o|ive$");
+    assert_eq!(
+        found.lines().map(|l| l.rsplit(' ').next().expect("text")).collect::<Vec<_>>(),
+        ["four\x1b[2J", "five"]
+    );
+    let (_, found) = host.logs("-t prod --nostream --since 1970-01-01T00:00:00.003Z");
+    assert_eq!(found.lines().count(), 3, "{found}");
+    for wrong in ["--grep (", "--since yesterday"] {
+        let (Err(Failure::Because(Exit::Usage, _)), _) = host.logs(wrong) else {
+            panic!("{wrong}")
+        };
+    }
+}
+
+#[test]
+fn json_is_an_object_a_line_and_safe() {
+    let host = two_environments();
+    let (_, json) = host.logs("prod --err --nostream --json -n 1");
+    assert_eq!(
+        json,
+        "{\"at\":\"1970-01-01T00:00:00.004Z\",\"environment\":\"backend-prod\",\"stream\":\"err\",\
+         \"instance\":1,\"text\":\"four\\u001b[2J\"}\n"
+    );
+}
+
+#[test]
+fn a_terminal_is_not_misled() {
+    let host = two_environments();
+    let (mut reader, writer) = io::pipe().expect("a pipe");
+    let mut output = Output::into_sink(writer);
+    output.terminal = true;
+    run(&host.places, &parse("prod --nostream -n 2"), &mut output).expect("shown");
+    drop(output);
+    let mut text = String::new();
+    reader.read_to_string(&mut text).expect("text");
+    assert_eq!(
+        text,
+        "1970-01-01T00:00:00.004Z backend-prod err four\\x1b[2J\n\
+         1970-01-01T00:00:00.005Z backend-prod out five\n"
+    );
+}
+
+#[test]
+fn it_follows_and_takes_up_new_environments() {
+    let host = two_environments();
+    let places = host.places.clone();
+    let (reader, writer) = io::pipe().expect("a pipe");
+    let following =
+        std::thread::spawn(move || run(&places, &parse("-n 1"), &mut Output::into_sink(writer)));
+    let mut lines = BufReader::new(reader).lines().map(|line| line.expect("text"));
+    let mut next = |wanted: &str| {
+        let line = lines.next().expect("it goes on");
+        assert!(line.ends_with(wanted), "{line:?} is not {wanted:?}");
+    };
+    next("backend-test out test");
+    next("backend-prod out five");
+    host.write("backend-test", "err.log", &[(6, "six")]);
+    next("backend-test err six");
+    host.write("worker", "out.log", &[(7, "seven"), (8, "eight")]);
+    next("worker       out seven");
+    next("worker       out eight");
+    drop(lines);
+    host.write("worker", "out.log", &[(9, "nobody reads this")]);
+    assert_eq!(following.join().expect("no panic"), Err(Failure::OutputClosed));
+}
+
+#[test]
+fn what_is_not_there_is_told() {
+    let host = Host::new();
+    assert_eq!(host.logs("--nostream"), (Ok(Exit::Done), String::new()));
+    let (Err(Failure::Because(Exit::Failed, text)), _) = host.logs("prod --nostream") else {
+        panic!("found")
+    };
+    assert!(text.contains("\"prod\""), "{text}");
+}

@@ -1,0 +1,14 @@
+//! The commands, a file each.
+
+pub mod check;
+pub mod daemon;
+pub mod demo;
+pub mod doctor;
+pub mod errors;
+pub mod kill;
+pub mod logs;
+pub mod order;
+pub mod setup;
+pub mod show;
+pub mod start;
+pub mod status;

@@ -1,0 +1,6 @@
+//! What operators see: tables and pages made of plain values; nothing here reads or writes.
+
+pub mod environment;
+pub mod status;
+pub mod table;
+pub mod words;
