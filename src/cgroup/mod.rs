@@ -6,10 +6,53 @@
 //! of a dead instance never count against the next. A measurement that failed is `None`, never 0.
 #![forbid(unsafe_code)]
 
+mod files;
+#[cfg(test)]
+mod fixtures;
+mod hybrid;
+mod layout;
+mod parse;
+mod tree;
+mod unified;
+mod v1;
+mod watch;
+
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use crate::model::Limits;
+
+/// The driver for the cgroups that are mounted: `mountinfo` is `/proc/self/mountinfo`, `own` is
+/// `/proc/self/cgroup`, both parameters so that a test can bring its own tree.
+///
+/// # Errors
+/// A file could not be read, or no hierarchy can limit memory; the hint says what to do.
+pub fn detect(mountinfo: &Path, own: &Path) -> Result<Box<dyn Driver>, CgroupError> {
+    let layout = layout::Layout::read(mountinfo)?;
+    let lacks = |reason: &'static str, hint| CgroupError {
+        doing: "find the cgroups in",
+        path: mountinfo.to_path_buf(),
+        source: std::io::Error::other(reason),
+        hint: Some(hint),
+    };
+    let Some(mount) = layout.unified.clone() else {
+        return Err(lacks(
+            "no cgroup v2 tree is mounted",
+            "mount it: \"mkdir -p /sys/fs/cgroup/unified; mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified\"",
+        ));
+    };
+    let tree = tree::Tree::new(mount, own);
+    if let Some(memory) = layout.folder_of("memory") {
+        return Ok(Box::new(hybrid::Hybrid::new(tree, memory, &layout)));
+    }
+    if !tree.has_controller("memory") {
+        return Err(lacks(
+            "no hierarchy has the memory controller",
+            "boot without \"cgroup_disable=memory\"; in a container, hand the memory controller in",
+        ));
+    }
+    Ok(Box::new(unified::Unified::new(tree)))
+}
 
 /// What the environments need of a host's cgroups.
 pub trait Driver: std::fmt::Debug {

@@ -1,1 +1,106 @@
-//! host
+//! What this host offers, and what is missing: the findings of `swrun doctor`.
+//!
+//! Each topic is a decision about values (`judge_…`), apart from where the values come from.
+#![forbid(unsafe_code)]
+
+mod kernel;
+mod privileges;
+mod resources;
+mod software;
+
+use serde::Serialize;
+
+use crate::model::Places;
+
+/// How well a topic stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// As it should be.
+    Good,
+    /// swrun works, with something less.
+    Degraded,
+    /// swrun cannot do its work.
+    Bad,
+}
+
+/// What was found about one topic.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// The topic, one word or two.
+    pub topic: &'static str,
+    /// How well it stands.
+    pub level: Level,
+    /// What was found, and what it means.
+    pub text: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub advice: Option<String>,
+}
+
+impl Finding {
+    fn good(topic: &'static str, text: impl Into<String>) -> Self {
+        Self { topic, level: Level::Good, text: text.into(), advice: None }
+    }
+
+    fn degraded(topic: &'static str, text: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { topic, level: Level::Degraded, text: text.into(), advice: Some(advice.into()) }
+    }
+
+    fn bad(topic: &'static str, text: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { topic, level: Level::Bad, text: text.into(), advice: Some(advice.into()) }
+    }
+
+    /// A finding about a value that could not be read: never taken for a good one.
+    fn unknown(topic: &'static str, what: &str) -> Self {
+        Self {
+            topic,
+            level: Level::Degraded,
+            text: format!("{what} could not be read"),
+            advice: None,
+        }
+    }
+}
+
+/// Looks at this host. Reads only; nothing is changed. `places` are those of the runner.
+#[must_use]
+pub fn examine(places: &Places) -> Vec<Finding> {
+    let mut findings = kernel::examine();
+    findings.extend(privileges::examine(places));
+    findings.extend(resources::examine());
+    findings.extend(software::examine());
+    findings
+}
+
+/// The trimmed text of a small file of the kernel.
+fn read(path: &str) -> Option<String> {
+    std::fs::read_to_string(path).ok().map(|text| text.trim().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_topic_has_one_finding_with_words() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let findings = examine(&Places::below(folder.path()));
+        let topics: Vec<_> = findings.iter().map(|finding| finding.topic).collect();
+        for topic in ["kernel", "cgroups", "seccomp", "capabilities", "open files", "swap", "node"]
+        {
+            assert!(topics.contains(&topic), "{topic} is missing in {topics:?}");
+        }
+        for finding in &findings {
+            assert!(!finding.text.is_empty() && !finding.text.ends_with('.'), "{finding:?}");
+            assert!(finding.level == Level::Good || !finding.text.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_finding_is_plain_json() {
+        let good = serde_json::to_string(&Finding::good("kernel", "Linux 6.1")).expect("json");
+        assert_eq!(good, r#"{"topic":"kernel","level":"good","text":"Linux 6.1"}"#);
+        let bad = serde_json::to_value(Finding::bad("root", "no", "use sudo")).expect("json");
+        assert_eq!((&bad["level"], &bad["advice"]), (&"bad".into(), &"use sudo".into()));
+    }
+}

@@ -1,0 +1,228 @@
+//! The driver for hybrid hosts: limits and counters from the v1 hierarchies of memory, cpu and
+//! pids; membership, kill, pressure and CPU use from the v2 tree. The same path in each.
+//!
+//! Only the app joins v1 groups, and only those with a limit: moving between v1 groups costs up to
+//! 5 ms each. Monitor and init stay in the v1 groups that the monitor was started in, which swrun
+//! does not limit; so `BASE/monitor` and `BASE/init` exist in the v2 tree alone.
+//! Source of the v1 files: Linux, Documentation/admin-guide/cgroup-v1/memory.rst and pids.rst,
+//! Documentation/scheduler/sched-bwc.rst.
+
+use std::fs::OpenOptions;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use super::layout::Layout;
+use super::parse::{self, FlatKeyed};
+use super::tree::{self, Tree};
+use super::{CgroupError, CpuReading, Driver, Entry, MemoryReading, Watch, files, v1, watch};
+use crate::model::Limits;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Hybrid {
+    tree: Tree,
+    memory: PathBuf,
+    cpu: Option<PathBuf>,
+    pids: Option<PathBuf>,
+}
+
+impl Hybrid {
+    /// The driver for `tree` and the v1 hierarchies of `layout`, of which `memory` is one.
+    pub fn new(tree: Tree, memory: PathBuf, layout: &Layout) -> Self {
+        Self { tree, memory, cpu: layout.folder_of("cpu"), pids: layout.folder_of("pids") }
+    }
+
+    fn hierarchies(&self) -> impl Iterator<Item = &Path> {
+        [Some(&self.memory), self.cpu.as_ref(), self.pids.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(PathBuf::as_path)
+    }
+
+    /// The folder of instance `id` in the hierarchy at `root`.
+    fn instance(root: &Path, base: &Path, id: u32) -> Result<PathBuf, CgroupError> {
+        Ok(files::beneath(root, base)?.join("app").join(id.to_string()))
+    }
+
+    fn app(root: &Path, base: &Path) -> Result<PathBuf, CgroupError> {
+        Ok(files::beneath(root, base)?.join("app"))
+    }
+
+    fn limit_instance(
+        &self,
+        base: &Path,
+        group: &Path,
+        memory: &Path,
+        limits: &Limits,
+    ) -> Result<Entry, CgroupError> {
+        v1::limit_memory(memory, limits.memory_max)?;
+        let mut join = vec![open_procs(memory)?];
+        let mut views = vec![(memory.to_path_buf(), PathBuf::from("/sys/fs/cgroup/memory"))];
+        if let Some(root) = &self.pids {
+            join.push(open_procs(&Self::app(root, base)?)?);
+        }
+        if let (Some(root), Some(_)) = (&self.cpu, limits.cpu_percent) {
+            let app = Self::app(root, base)?;
+            join.push(open_procs(&app)?);
+            // Where cpu is mounted with cpuacct, `cpu` is a link to `cpu,cpuacct`: both names.
+            let mounted = root.file_name().unwrap_or("cpu".as_ref());
+            views.push((app.clone(), Path::new("/sys/fs/cgroup").join(mounted)));
+            if mounted != "cpu" {
+                views.push((app, PathBuf::from("/sys/fs/cgroup/cpu")));
+            }
+        }
+        Ok(Entry {
+            group: Tree::open(group)?,
+            init_group: Tree::open(&self.tree.folder(base)?.join("init"))?,
+            join,
+            init_join: Vec::new(),
+            views,
+        })
+    }
+}
+
+/// `cgroup.procs` of `folder`, for the process that is to join it.
+fn open_procs(folder: &Path) -> Result<OwnedFd, CgroupError> {
+    let path = folder.join("cgroup.procs");
+    let file = OpenOptions::new().write(true).open(&path);
+    file.map(OwnedFd::from).map_err(|error| files::failed("open", &path, error))
+}
+
+impl Driver for Hybrid {
+    fn kind(&self) -> &'static str {
+        "hybrid"
+    }
+
+    fn degraded(&self) -> Vec<String> {
+        let mut weaker = vec![
+            "memory is limited by cgroup v1: at a breach the kernel kills one process of an instance, and swrun the rest a moment later".to_string(),
+            "cgroup v1 does not tell which kernel memory can be reclaimed: the soft ceiling counts anonymous and shared memory only".to_string(),
+        ];
+        if !v1::has_swap_accounting(&self.memory) {
+            weaker.push("swap is not accounted (boot with \"swapaccount=1\"): an app may swap before it meets its ceiling".to_string());
+        }
+        for (root, name, loss) in [
+            (&self.cpu, "cpu", "CPU time is not limited"),
+            (&self.pids, "pids", "processes are not limited"),
+        ] {
+            if root.is_none() {
+                weaker.push(format!("the v1 controller \"{name}\" is not mounted: {loss}"));
+            }
+        }
+        if self.tree.groups_have("cgroup.kill") == Some(false) {
+            weaker.push("cgroups have no \"cgroup.kill\": an instance is killed process by process (Linux 5.14 has it)".to_string());
+        }
+        weaker
+    }
+
+    fn own_group(&self) -> Result<PathBuf, CgroupError> {
+        self.tree.own_group()
+    }
+
+    fn prepare(&self, base: &Path, limits: &Limits, own: u32) -> Result<(), CgroupError> {
+        self.tree.prepare(base, own)?;
+        files::make_all(&self.memory, &Self::app(&self.memory, base)?)?;
+        if let Some(root) = &self.pids {
+            let app = Self::app(root, base)?;
+            files::make_all(root, &app)?;
+            v1::limit_pids(&app, limits.pids)?;
+        }
+        if let Some(root) = &self.cpu {
+            let app = Self::app(root, base)?;
+            if limits.cpu_percent.is_some() {
+                files::make_all(root, &app)?;
+            }
+            if app.exists() {
+                v1::limit_cpu(&app, limits.cpu_percent)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn create_instance(&self, base: &Path, id: u32, limits: &Limits) -> Result<Entry, CgroupError> {
+        let group = Self::instance(self.tree.root(), base, id)?;
+        let memory = Self::instance(&self.memory, base, id)?;
+        files::make(&group)?;
+        let entry =
+            files::make(&memory).and_then(|()| self.limit_instance(base, &group, &memory, limits));
+        if entry.is_err() {
+            // Best effort: the error that counts is the first one.
+            let _ = tree::remove_all(&memory);
+            let _ = tree::remove_all(&group);
+        }
+        entry
+    }
+
+    fn watch(&self, base: &Path, id: u32, limits: &Limits) -> Result<Box<dyn Watch>, CgroupError> {
+        let memory = Self::instance(&self.memory, base, id)?;
+        Ok(Box::new(watch::Legacy::open(&memory, limits.memory_high)?))
+    }
+
+    fn kill(&self, group: &Path) -> Result<(), CgroupError> {
+        self.tree.kill(group)
+    }
+
+    fn is_populated(&self, group: &Path) -> Result<bool, CgroupError> {
+        self.tree.is_populated(group)
+    }
+
+    fn remove(&self, group: &Path) -> Result<(), CgroupError> {
+        let folder = self.tree.folder(group)?;
+        // The v2 tree alone has an event for "empty".
+        if folder.exists() {
+            tree::await_empty(&folder)?;
+        }
+        // The v2 group last: as long as it is there, it shows what is left to do.
+        for root in self.hierarchies() {
+            tree::remove_all(&files::beneath(root, group)?)?;
+        }
+        tree::remove_all(&folder)
+    }
+
+    fn instances(&self, base: &Path) -> Result<Vec<u32>, CgroupError> {
+        let mut ids = tree::ids_below(&self.tree.folder(base)?.join("app"))?;
+        ids.extend(tree::ids_below(&Self::app(&self.memory, base)?)?);
+        ids.sort_unstable();
+        ids.dedup();
+        Ok(ids)
+    }
+
+    fn processes(&self, group: &Path) -> Result<Vec<i32>, CgroupError> {
+        self.tree.processes(group)
+    }
+
+    fn memory(&self, base: &Path, id: u32) -> MemoryReading {
+        let Ok(folder) = Self::instance(&self.memory, base, id) else {
+            return MemoryReading::default();
+        };
+        let text = |name: &str| files::measure(&folder.join(name)).unwrap_or_default();
+        let (stat, oom) = (text("memory.stat"), text("memory.oom_control"));
+        let stat = FlatKeyed::parse(&stat);
+        let group = Self::instance(self.tree.root(), base, id).ok();
+        MemoryReading {
+            current: parse::number(&text("memory.usage_in_bytes")),
+            anon: stat.get("total_rss"),
+            // Kernel memory is one number here, mostly of slab that can be reclaimed: left out.
+            unreclaimable: stat.sum(&["total_rss", "total_shmem"], &[]),
+            max: parse::legacy_limit(&text("memory.limit_in_bytes")),
+            peak: parse::number(&text("memory.max_usage_in_bytes")),
+            swap: stat.get("total_swap"),
+            oom_kills: FlatKeyed::parse(&oom).get("oom_kill"),
+            pressure_avg10: group.and_then(|group| Tree::memory_pressure(&group)),
+        }
+    }
+
+    fn cpu(&self, base: &Path) -> CpuReading {
+        let app = self.cpu.as_ref().and_then(|root| Self::app(root, base).ok());
+        let text = app.and_then(|app| files::measure(&app.join("cpu.stat"))).unwrap_or_default();
+        // In nanoseconds; without a limit there is no group and nothing is held back, unmeasured.
+        let throttled = FlatKeyed::parse(&text).get("throttled_time");
+        CpuReading { throttled_us: throttled.map(|ns| ns / 1000), ..self.tree.cpu(base) }
+    }
+
+    fn pids(&self, base: &Path) -> (Option<u64>, Option<u64>) {
+        let app = self.pids.as_ref().and_then(|root| Self::app(root, base).ok());
+        let number = |name| parse::number(&files::measure(&app.as_ref()?.join(name))?);
+        (number("pids.current"), number("pids.max"))
+    }
+}
