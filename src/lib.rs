@@ -29,6 +29,9 @@ pub fn main() -> ExitCode {
     match role.as_deref().and_then(|role| role.to_str()) {
         Some(init::ROLE) => init::main(),
         Some(monitor::ROLE) => monitor::main(),
-        _ => cli::main(),
+        _ => match cli::main() {
+            cli::Next::Exit(code) => code,
+            cli::Next::Daemon(places, units) => daemon::main(daemon::Options { places, units }),
+        },
     }
 }

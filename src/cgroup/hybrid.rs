@@ -139,6 +139,10 @@ impl Driver for Hybrid {
         Ok(())
     }
 
+    fn join(&self, group: &Path, pid: u32) -> Result<(), CgroupError> {
+        self.tree.join(&self.tree.folder(group)?, pid)
+    }
+
     fn create_instance(&self, base: &Path, id: u32, limits: &Limits) -> Result<Entry, CgroupError> {
         let group = Self::instance(self.tree.root(), base, id)?;
         let memory = Self::instance(&self.memory, base, id)?;

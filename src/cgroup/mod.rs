@@ -77,6 +77,12 @@ pub trait Driver: std::fmt::Debug {
     /// A group could not be made or limited.
     fn prepare(&self, base: &Path, limits: &Limits, own: u32) -> Result<(), CgroupError>;
 
+    /// Makes `group` in the tree that decides membership, and moves `pid` into it.
+    ///
+    /// # Errors
+    /// The group could not be made or joined.
+    fn join(&self, group: &Path, pid: u32) -> Result<(), CgroupError>;
+
     /// Makes the group of instance `id` with its memory limits (ceiling, group kill, no swap, soft
     /// ceiling), and hands out all that a start into it needs.
     ///

@@ -84,9 +84,17 @@ impl Tree {
         for name in ["monitor", "init", "app"] {
             files::make_all(self.root(), &base.join(name))?;
         }
-        let procs = base.join("monitor/cgroup.procs");
-        files::write(&procs, &own.to_string(), "move the monitor into its cgroup with")?;
+        self.join(&base.join("monitor"), own)?;
         Ok(base)
+    }
+
+    /// Makes the group of `folder` and moves `pid` into it.
+    ///
+    /// # Errors
+    /// The group could not be made, or the process not be moved.
+    pub fn join(&self, folder: &Path, pid: u32) -> Result<(), CgroupError> {
+        files::make_all(self.root(), folder)?;
+        files::write(&folder.join("cgroup.procs"), &pid.to_string(), "move a process with")
     }
 
     /// An open folder, for `CLONE_INTO_CGROUP`.

@@ -145,6 +145,10 @@ impl Driver for Unified {
         Ok(())
     }
 
+    fn join(&self, group: &Path, pid: u32) -> Result<(), CgroupError> {
+        self.tree.join(&self.tree.folder(group)?, pid)
+    }
+
     fn create_instance(&self, base: &Path, id: u32, limits: &Limits) -> Result<Entry, CgroupError> {
         let folder = self.instance(base, id)?;
         files::make(&folder)?;

@@ -20,19 +20,38 @@ use args::{Args, Command};
 use exit::{Ended, Exit, Failure};
 use output::Output;
 
+use crate::model::Places;
+
+/// Where a command line leads: most commands end here, two are roles of their own.
+#[derive(Debug)]
+pub enum Next {
+    /// It is done.
+    Exit(ExitCode),
+    /// The runner is to run, with monitors as units of systemd's or not.
+    Daemon(Places, bool),
+}
+
 /// Does what the command line asks for.
 #[must_use]
-pub fn main() -> ExitCode {
+pub fn main() -> Next {
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => {
             // Help goes to stdout with 0, wrong usage to stderr with 2; a closed pipe is no matter.
             let _ = error.print();
-            return if error.use_stderr() { Exit::Usage } else { Exit::Done }.into();
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
+            return Next::Exit(exit.into());
         }
     };
+    if let Command::Daemon(daemon) = &args.command {
+        return Next::Daemon(args.places(std::env::var_os("SWRUN_ROOT")), daemon.systemd);
+    }
+    Next::Exit(here(&args))
+}
+
+fn here(args: &Args) -> ExitCode {
     let mut output = Output::stdout();
-    let ended = run(&args, &mut output).and_then(|exit| output.flush().map(|()| exit));
+    let ended = run(args, &mut output).and_then(|exit| output.flush().map(|()| exit));
     match ended {
         Ok(exit) => exit.into(),
         Err(Failure::OutputClosed) => Exit::Done.into(),
@@ -48,7 +67,8 @@ fn run(args: &Args, output: &mut Output) -> Ended {
     let places = args.places(std::env::var_os("SWRUN_ROOT"));
     match &args.command {
         Command::Demo(demo) => commands::demo::run(&places, demo),
-        Command::Daemon(daemon) => commands::daemon::run(&places, daemon),
+        // Taken before this.
+        Command::Daemon(_) => Ok(Exit::Done),
         Command::Check(check) => commands::check::run(&places, check, output),
         Command::Setup(setup) => commands::setup::run(&places, setup, output),
         Command::Doctor(doctor) => commands::doctor::run(&places, doctor, output),

@@ -363,7 +363,7 @@ fn process(pid: i32) -> Option<ProcessLine> {
     Some(ProcessLine {
         pid,
         parent: stat.ppid,
-        rss: Some(stat.rss_bytes().get()),
+        rss: Some(stat.rss * rustix::param::page_size() as u64),
         title: title.chars().take(200).collect(),
     })
 }

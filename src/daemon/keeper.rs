@@ -5,8 +5,8 @@ use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::link;
 use super::registry::{Entry, Runner, View};
+use super::{link, orders};
 use crate::model::Wanted;
 use crate::sys::channel;
 use crate::wire::keep::Brief;
@@ -35,6 +35,16 @@ pub async fn keep(runner: Rc<Runner>, entry: Rc<Entry>) {
                 return;
             }
             pause = Duration::ZERO;
+            continue;
+        }
+        if !runner.places.spec(&entry.name).exists() {
+            // Nothing to try until an order writes one.
+            let text = orders::no_spec(&runner, &entry.name);
+            tracing::error!("{}: {text}", entry.name);
+            entry.view.send_modify(|view| view.trouble = Some(text));
+            if wanted.changed().await.is_err() {
+                return;
+            }
             continue;
         }
         tokio::time::sleep(pause).await;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::profiles::{self, Known};
 use super::registry::{Entry, Runner, View};
 use crate::formats::{journal, spec_file};
-use crate::model::{Cause, EnvSpec, Phase, Wanted};
+use crate::model::{Cause, EnvName, EnvSpec, Phase, Wanted};
 use crate::wire::ask::Outcome;
 use crate::wire::keep::{Brief, Reply, Request};
 
@@ -204,7 +204,10 @@ pub async fn kill(runner: &Rc<Runner>) -> Vec<Outcome> {
 
 /// Reads the profile as it is now and writes the spec that the monitor reads. An environment whose
 /// profile has gone keeps the spec it has.
-fn renew_spec(runner: &Rc<Runner>, entry: &Rc<Entry>) -> Result<(), String> {
+///
+/// # Errors
+/// The profile has errors, or the spec could not be written: the one before is still there.
+pub fn renew_spec(runner: &Runner, entry: &Entry) -> Result<(), String> {
     let path = runner.places.spec(&entry.name);
     let known = match profiles::resolve(&runner.places, &entry.name) {
         Ok(known) => known,
@@ -216,6 +219,14 @@ fn renew_spec(runner: &Rc<Runner>, entry: &Rc<Entry>) -> Result<(), String> {
         .map_err(|e| format!("its spec \"{}\" could not be written: {e}", path.display()))?;
     *entry.known.borrow_mut() = Some(known);
     Ok(())
+}
+
+/// Why an environment has nothing that could be started.
+pub fn no_spec(runner: &Runner, name: &EnvName) -> String {
+    match profiles::resolve(&runner.places, name) {
+        Ok(_) => format!("it was never started; run: swrun start {name}"),
+        Err(text) => text,
+    }
 }
 
 /// `Some` once it is decided whether a start or restart worked; `ends` and `pid` are those from before.
@@ -260,8 +271,11 @@ async fn until(
     verb: &str,
     decided: impl Fn(&View) -> Option<Result<String, String>>,
 ) -> Result<String, String> {
-    let wait = views.wait_for(|view| decided(view).is_some());
-    match tokio::time::timeout(PATIENCE, wait).await {
+    let waited = {
+        let wait = views.wait_for(|view| decided(view).is_some());
+        tokio::time::timeout(PATIENCE, wait).await.map(|view| view.map(|view| view.clone()))
+    };
+    match waited {
         Ok(Ok(view)) => decided(&view).unwrap_or_else(|| Err("was lost".to_owned())),
         Ok(Err(_)) => Err("was forgotten meanwhile".to_owned()),
         Err(_) => {

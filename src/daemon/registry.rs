@@ -11,6 +11,7 @@ use tokio::sync::{Mutex, Notify, watch};
 use super::keeper;
 use super::launch::Layout;
 use super::link::Link;
+use super::orders;
 use super::profiles::Known;
 use super::state::{self, Saved, State};
 use crate::cgroup::Driver;
@@ -114,13 +115,20 @@ impl Runner {
     /// Finds the monitors that live, and starts what is wanted and lacks one.
     pub fn begin(self: &Rc<Self>) {
         self.read_profiles();
+        let living = self.living_monitors();
         let known: Vec<EnvName> = self.environments.borrow().keys().cloned().collect();
-        for name in self.living_monitors().into_iter().filter(|name| !known.contains(name)) {
+        for name in living.iter().filter(|name| !known.contains(name)) {
             // Its profile has gone; it runs on.
-            let wanted = self.saved(&name).map_or(Wanted::Online, |saved| saved.wanted);
-            self.add(name, wanted);
+            let wanted = self.saved(name).map_or(Wanted::Online, |saved| saved.wanted);
+            self.add(name.clone(), wanted);
         }
         for entry in self.entries() {
+            if *entry.wanted.borrow() == Wanted::Online && !living.contains(&entry.name) {
+                // A boot: the profile as it is now counts, and where it has errors the last good one.
+                if let Err(text) = orders::renew_spec(self, &entry) {
+                    tracing::error!("{}: {text}", entry.name);
+                }
+            }
             tokio::task::spawn_local(keeper::keep(Rc::clone(self), entry));
         }
     }
@@ -204,7 +212,7 @@ impl Runner {
         self.change(|state| {
             state.environments.insert(entry.name.clone(), Saved { wanted, deleted: false });
         })?;
-        entry.wanted.send_if_modified(|now| std::mem::replace(now, wanted) != wanted);
+        entry.wanted.send_replace(wanted);
         Ok(())
     }
 
