@@ -13,6 +13,9 @@ use super::{EnvName, StopSignal};
 /// The version of the saved spec; a monitor refuses another.
 pub const SPEC_SCHEMA: u32 = 1;
 
+/// The `PATH` of an app whose profile and `.env` name none.
+pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// Everything about one environment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
