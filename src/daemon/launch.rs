@@ -73,7 +73,7 @@ impl Layout {
                 let before = std::fs::metadata(&log).map_or(0, |found| found.len());
                 let monitor = start(program, places, name, &base.join(name.as_str()), &log)
                     .map_err(|e| format!("could not start the monitor of \"{name}\": {e}"))?;
-                let monitor = AsyncFd::new(monitor)
+                let monitor = AsyncFd::register(monitor)
                     .map_err(|e| format!("could not watch the monitor of \"{name}\": {e}"))?;
                 let outcome = until_it_answers(&socket, Some(&monitor)).await;
                 tokio::task::spawn_local(reap(monitor));

@@ -38,7 +38,7 @@ pub struct Connection {
 /// The socket could not be registered.
 pub fn connect(socket: OwnedFd) -> io::Result<(Link, Connection)> {
     let (ask, asked) = mpsc::unbounded_channel();
-    let socket = AsyncFd::new(socket)?;
+    let socket = AsyncFd::register(socket)?;
     Ok((Link(ask), Connection { socket, asked, open: HashMap::new(), last: 0 }))
 }
 

@@ -6,6 +6,7 @@
 mod kernel;
 mod privileges;
 mod resources;
+pub mod setup;
 mod software;
 
 use serde::Serialize;

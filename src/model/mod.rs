@@ -7,6 +7,7 @@ mod event;
 mod name;
 mod phase;
 mod places;
+mod setup;
 mod signal;
 mod size;
 mod spec;
@@ -18,6 +19,7 @@ pub use event::{Event, EventKind};
 pub use name::{EnvName, NameError};
 pub use phase::{Phase, Wanted};
 pub use places::Places;
+pub use setup::SetupStep;
 pub use signal::StopSignal;
 pub use size::{format_bytes, parse_bytes};
 #[cfg(test)]

@@ -13,6 +13,9 @@ use super::{EnvName, StopSignal};
 /// The version of the saved spec; a monitor refuses another.
 pub const SPEC_SCHEMA: u32 = 1;
 
+/// The `PATH` of an app whose profile and `.env` name none.
+pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// Everything about one environment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -157,9 +160,6 @@ pub struct Health {
     /// An `http://` address on this machine.
     pub http: String,
 }
-
-/// `PATH` of an app whose profile and `.env` set none.
-pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// A spec as tests want it: every limit set, nothing that the host must have.
 #[cfg(test)]

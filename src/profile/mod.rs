@@ -1,1 +1,33 @@
-//! profile
+//! From a profile's text to the resolved spec of an environment, and every problem on the way.
+//!
+//! `source` opens the file, `file` reads its text, `resolve` looks up users and folders, `check`
+//! holds profiles against one another, `setup` plans what they need on the host. Nothing here
+//! changes the host.
+#![forbid(unsafe_code)]
+
+mod auto;
+mod check;
+mod file;
+mod folders;
+mod forbidden;
+mod identity;
+mod problem;
+mod program;
+mod resolve;
+mod schema;
+mod setup;
+mod source;
+#[cfg(test)]
+mod tests;
+mod text;
+mod values;
+mod walk;
+
+pub use auto::assign_auto_uids;
+pub use check::{Checked, CheckedProfile, check_all};
+pub use file::{At, Claims, Profile, ProfileLimits, Reading, UserChoice, read};
+pub use problem::{Position, Problem, Severity};
+pub use resolve::{HostFacts, Resolved, resolve};
+pub use schema::{KEYS, Key};
+pub use setup::{SetupFacts, plan};
+pub use source::{LARGEST, Source, Sources, collect, open};

@@ -1,0 +1,315 @@
+//! Every key of a profile: kind, default, meaning, example. The one list from which the nearest
+//! key, the hints and the manual page come; tests hold the reader and `profiles/` against it.
+
+use super::values::Unfit;
+
+/// A key of a profile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Key {
+    /// The section, `""` for the top.
+    pub section: &'static str,
+    /// The key.
+    pub name: &'static str,
+    /// What its value is, with the article: `an integer`.
+    pub kind: &'static str,
+    /// A value, as it is written in the file.
+    pub example: &'static str,
+    /// What holds when it is not given.
+    pub default: &'static str,
+    /// What it is for.
+    pub meaning: &'static str,
+}
+
+const fn key(
+    section: &'static str,
+    name: &'static str,
+    kind: &'static str,
+    example: &'static str,
+    default: &'static str,
+    meaning: &'static str,
+) -> Key {
+    Key { section, name, kind, example, default, meaning }
+}
+
+const STRING: &str = "a string";
+const INTEGER: &str = "an integer";
+const BOOLEAN: &str = "true or false";
+const STRINGS: &str = "a list of strings";
+
+/// All keys that this version knows; those of `[env]` are the operator's own.
+pub const KEYS: [Key; 25] = [
+    key(
+        "",
+        "name",
+        STRING,
+        "\"backend-prod\"",
+        "none: it must be given",
+        "the environment's name, [a-z][a-z0-9-]{0,31}",
+    ),
+    key("", "target", STRING, "\"prod\"", "none", "the short word for it on the command line"),
+    key(
+        "",
+        "user",
+        STRING,
+        "\"deploy-prod\"",
+        "none: it must be given",
+        "who the app runs as: a user, a number from 1, or \"auto\" for a number of its own; never root",
+    ),
+    key(
+        "",
+        "command",
+        STRINGS,
+        "[\"node\", \"index.js\"]",
+        "none: it must be given",
+        "the program and its arguments; no shell reads them",
+    ),
+    key(
+        "",
+        "base",
+        STRING,
+        "\"/opt/seawolf-marketplace/prod\"",
+        "cwd",
+        "the folder beneath which all that belongs to the environment lies",
+    ),
+    key(
+        "",
+        "cwd",
+        STRING,
+        "\"/opt/seawolf-marketplace/prod/backend\"",
+        "base",
+        "the working directory, in base; read-only unless it is listed in writable",
+    ),
+    key(
+        "",
+        "writable",
+        STRINGS,
+        "[\"backend/uploads\"]",
+        "[]",
+        "what the app may write besides its own /tmp; relative to base, or absolute",
+    ),
+    key("", "read-only", STRINGS, "[\"/opt/node-22\"]", "[]", "what the app may read outside base"),
+    key(
+        "",
+        "env-file",
+        STRING,
+        "\"backend/.env\"",
+        ".env in cwd, if there",
+        "the file of variables, relative to base; read as the deploy user at each start",
+    ),
+    key(
+        "",
+        "ports",
+        "a list of ports",
+        "[3002]",
+        "[]",
+        "the ports of the environment; \"3002/udp\" for udp",
+    ),
+    key("", "instances", INTEGER, "1", "1", "how many instances run at once, 1 to 64"),
+    key(
+        "",
+        "autostart",
+        BOOLEAN,
+        "true",
+        "true",
+        "whether an environment that was never started is started at boot",
+    ),
+    key(
+        "limits",
+        "memory-max",
+        STRING,
+        "\"512M\"",
+        "\"512M\"",
+        "the ceiling of each instance: a breach is a kill and a restart",
+    ),
+    key(
+        "limits",
+        "memory-high",
+        STRING,
+        "\"448M\"",
+        "none",
+        "the soft ceiling: a graceful restart when memory that cannot be reclaimed is over it",
+    ),
+    key("limits", "cpu", STRING, "\"150%\"", "none", "how much of one CPU the environment may use"),
+    key(
+        "limits",
+        "pids",
+        INTEGER,
+        "256",
+        "256",
+        "how many processes and threads the environment may have",
+    ),
+    key(
+        "limits",
+        "open-files",
+        INTEGER,
+        "65536",
+        "65536, or the host's hard limit where that is smaller",
+        "how many files a process of the app may have open",
+    ),
+    key(
+        "restart",
+        "policy",
+        STRING,
+        "\"always\"",
+        "\"always\"",
+        "after which ends it is started again: always, on-failure, never",
+    ),
+    key(
+        "restart",
+        "first-delay",
+        STRING,
+        "\"100ms\"",
+        "\"100ms\"",
+        "the pause before the first restart",
+    ),
+    key("restart", "max-delay", STRING, "\"30s\"", "\"30s\"", "what the pause grows to"),
+    key(
+        "restart",
+        "give-up-after",
+        INTEGER,
+        "0",
+        "0",
+        "how many deaths within the window until it is given up; 0 is never",
+    ),
+    key("restart", "within", STRING, "\"1m\"", "\"1m\"", "the window of give-up-after"),
+    key(
+        "stop",
+        "signal",
+        STRING,
+        "\"SIGTERM\"",
+        "\"SIGTERM\"",
+        "what the app is sent when it is to end",
+    ),
+    key(
+        "stop",
+        "grace",
+        STRING,
+        "\"10s\"",
+        "\"10s\"",
+        "how long it then has until everything of it is killed",
+    ),
+    key(
+        "health",
+        "http",
+        STRING,
+        "\"http://127.0.0.1:3002/healthz\"",
+        "none: no [health], no check",
+        "where the app answers that it is well",
+    ),
+];
+
+/// The sections of [`KEYS`], and the operator's own.
+pub(super) const SECTIONS: [&str; 5] = ["env", "limits", "restart", "stop", "health"];
+
+/// What later versions are to know; until then it is refused rather than silently not done.
+const LATER: [&str; 9] =
+    ["sandbox", "network", "logs", "leak", "notify", "deploy", "watch", "cron", "access"];
+
+/// How others name the same thing, where no spelling is near: PM2's ecosystem file, systemd.
+const ELSEWHERE: [(&str, &str); 14] = [
+    ("script", "command"),
+    ("args", "command"),
+    ("exec", "command"),
+    ("execstart", "command"),
+    ("workingdirectory", "cwd"),
+    ("group", "user"),
+    ("port", "ports"),
+    ("env_file", "env-file"),
+    ("max_memory_restart", "memory-max"),
+    ("memory", "memory-max"),
+    ("kill_timeout", "grace"),
+    ("restart_delay", "first-delay"),
+    ("max_restarts", "give-up-after"),
+    ("nofile", "open-files"),
+];
+
+/// The key, if there is one.
+pub(super) fn find(section: &str, name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.section == section && key.name == name)
+}
+
+/// What is wrong with a key that is not known.
+pub(super) fn unknown(section: &str, name: &str) -> Unfit {
+    let shown = shown(section, name);
+    if section.is_empty() && LATER.contains(&name) {
+        return Unfit::hinted(
+            format!("{shown} is not yet known to this version of swrun"),
+            "leave it out: what it asks for would not be done",
+        );
+    }
+    let hint = match nearest(section, name) {
+        Some(near) => format!("did you mean {near}?"),
+        None => format!("known here: {}", known(section).join(", ")),
+    };
+    Unfit::hinted(format!("unknown key {shown}"), hint)
+}
+
+/// A key as it is called in messages: `"pids" in [limits]`.
+pub(super) fn shown(section: &str, name: &str) -> String {
+    let name = super::problem::quoted(name);
+    if section.is_empty() { name } else { format!("{name} in [{section}]") }
+}
+
+fn known(section: &str) -> Vec<&'static str> {
+    let sections = if section.is_empty() { SECTIONS.as_slice() } else { &[] };
+    let keys = KEYS.iter().filter(|key| key.section == section).map(|key| key.name);
+    keys.chain(sections.iter().copied()).collect()
+}
+
+fn nearest(section: &str, name: &str) -> Option<String> {
+    // No slip of a key is as long as that, and distances of long texts cost.
+    if name.len() > 64 {
+        return None;
+    }
+    let name = name.to_lowercase();
+    if let Some((_, ours)) = ELSEWHERE.iter().find(|(theirs, _)| *theirs == name) {
+        return KEYS.iter().find(|key| key.name == *ours).map(|key| shown(key.section, key.name));
+    }
+    // The section at hand first, then the others: a key may stand in the wrong one.
+    let here = known(section).into_iter().map(|known| (section, known));
+    let there = KEYS.iter().filter(|key| key.section != section).map(|key| (key.section, key.name));
+    let closest = |candidates: &mut dyn Iterator<Item = (&'static str, &'static str)>| {
+        candidates
+            .map(|(of, known)| (strsim::damerau_levenshtein(&name, known), of, known))
+            .filter(|(distance, _, known)| *distance <= known.len().div_ceil(3))
+            .min_by_key(|(distance, ..)| *distance)
+            .map(|(_, of, known)| match of {
+                "" if SECTIONS.contains(&known) => format!("the section [{known}]"),
+                _ => shown(of, known),
+            })
+    };
+    let section = SECTIONS.into_iter().find(|known| *known == section).unwrap_or("");
+    let mut here = here.map(|(_, known)| (section, known));
+    closest(&mut here).or_else(|| closest(&mut there.into_iter()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_key_is_named() {
+        for (section, wrong, near) in [
+            ("", "usr", "\"user\""),
+            ("", "comand", "\"command\""),
+            ("", "limit", "the section [limits]"),
+            ("", "memory-max", "\"memory-max\" in [limits]"),
+            ("", "memory_max", "\"memory-max\" in [limits]"),
+            ("limits", "memory_max", "\"memory-max\" in [limits]"),
+            ("limits", "PIDs", "\"pids\" in [limits]"),
+            ("limits", "instances", "\"instances\""),
+            ("", "max_memory_restart", "\"memory-max\" in [limits]"),
+        ] {
+            assert_eq!(nearest(section, wrong).as_deref(), Some(near), "{wrong}");
+        }
+        assert_eq!(nearest("stop", "qqqqqqqqqqqq"), None);
+    }
+
+    #[test]
+    fn every_key_is_there_once_and_its_section_is_known() {
+        for (at, key) in KEYS.iter().enumerate() {
+            assert!(KEYS[..at].iter().all(|k| (k.section, k.name) != (key.section, key.name)));
+            assert!(key.section.is_empty() || SECTIONS.contains(&key.section), "{key:?}");
+        }
+    }
+}
