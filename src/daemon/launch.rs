@@ -16,7 +16,7 @@ use super::Options;
 use crate::cgroup::Driver;
 use crate::model::{EnvName, Places};
 use crate::sys::spawn::{Request, spawn};
-use crate::sys::{channel, command};
+use crate::sys::{channel, command, readiness};
 
 /// How long a monitor may take until its socket answers.
 const READY_WITHIN: Duration = Duration::from_secs(10);
@@ -73,7 +73,7 @@ impl Layout {
                 let before = std::fs::metadata(&log).map_or(0, |found| found.len());
                 let monitor = start(program, places, name, &base.join(name.as_str()), &log)
                     .map_err(|e| format!("could not start the monitor of \"{name}\": {e}"))?;
-                let monitor = AsyncFd::register(monitor)
+                let monitor = readiness::watch(monitor)
                     .map_err(|e| format!("could not watch the monitor of \"{name}\": {e}"))?;
                 let outcome = until_it_answers(&socket, Some(&monitor)).await;
                 tokio::task::spawn_local(reap(monitor));

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::sys::channel;
+use crate::sys::{channel, readiness};
 use crate::wire::keep::{Brief, Call, Message, Reply, Request};
 
 /// The asking end; cheap to copy.
@@ -38,7 +38,7 @@ pub struct Connection {
 /// The socket could not be registered.
 pub fn connect(socket: OwnedFd) -> io::Result<(Link, Connection)> {
     let (ask, asked) = mpsc::unbounded_channel();
-    let socket = AsyncFd::register(socket)?;
+    let socket = readiness::watch(socket)?;
     Ok((Link(ask), Connection { socket, asked, open: HashMap::new(), last: 0 }))
 }
 

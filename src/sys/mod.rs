@@ -9,5 +9,6 @@ pub mod files;
 pub mod fork;
 pub mod memfd;
 pub mod mount;
+pub mod readiness;
 pub mod signals;
 pub mod spawn;
