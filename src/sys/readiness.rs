@@ -13,5 +13,6 @@ pub fn watch(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // JUSTIFICATION: tokio has no safe form for a type whose `AsRawFd` it cannot trust.
     // SAFETY: `OwnedFd` always gives the same descriptor, and keeps it open until the registration,
     // which owns it, is dropped.
-    unsafe { AsyncFd::register(descriptor) }
+    let registered = unsafe { AsyncFd::register(descriptor) };
+    registered.map_err(|error| error.into_parts().1)
 }
