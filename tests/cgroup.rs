@@ -170,6 +170,7 @@ fn a_breach_is_told_at_once_counted_and_leaves_nothing() {
 
     // The event that comes with the removal of a group is no breach.
     cage.driver.remove(&cage.group(1)).expect("an empty group");
+    assert!(woken(&*watch, PATIENCE), "no event for the removal");
     assert_eq!(watch.look().oom, if cage.driver.kind() == "hybrid" { after.oom } else { None });
     assert_eq!(cage.driver.instances(&cage.base).expect("a list"), [] as [u32; 0]);
 
@@ -191,6 +192,8 @@ fn a_quiet_instance_wakes_nobody_and_its_removal_is_no_breach() {
     drop(child.stdin.take());
     child.wait().expect("its end");
     cage.driver.remove(&cage.group(1)).expect("an empty group");
+    // The kernel tells a removal as an event too, a moment later.
+    assert!(woken(&*watch, PATIENCE), "no event for the removal");
     let counters = watch.look();
     assert!(!counters.is_breach(), "{counters:?}");
     assert_eq!(counters.oom_kill, None, "a group that is gone has no counters");
@@ -346,4 +349,21 @@ fn an_instance_is_made_once_and_opened_for_nobody_else() {
     for (host, cage) in &entry.views {
         assert!(host.is_dir() && cage.starts_with("/sys/fs/cgroup"), "{host:?} {cage:?}");
     }
+}
+
+#[test]
+fn a_base_that_holds_the_monitor_itself_can_be_prepared() {
+    let Some(cage) = Cage::new(&limits()) else { return };
+    // As systemd's unit does: the process is in the very group that is to get children.
+    let unit = cage.base.join("monitor");
+    let monitor = i32::try_from(cage.monitor.id()).expect("a pid");
+    assert_eq!(cage.driver.processes(&unit).expect("a list"), [monitor]);
+    cage.driver.prepare(&unit, &limits(), cage.monitor.id()).expect("it is moved out first");
+    assert_eq!(cage.driver.processes(&unit.join("monitor")).expect("a list"), [monitor]);
+    let entry = cage.driver.create_instance(&unit, 1, &limits()).expect("an instance");
+    let mut child = join(&entry, "echo up; read -r end");
+    line_of(&mut child);
+    assert_eq!(cage.driver.memory(&unit, 1).max, Some(CEILING));
+    drop(child.stdin.take());
+    child.wait().expect("its end");
 }

@@ -144,7 +144,7 @@ impl Driver for Hybrid {
     }
 
     fn create_instance(&self, base: &Path, id: u32, limits: &Limits) -> Result<Entry, CgroupError> {
-        let group = Self::instance(self.tree.root(), base, id)?;
+        let group = Self::instance(self.tree.point(), base, id)?;
         let memory = Self::instance(&self.memory, base, id)?;
         files::make(&group)?;
         let entry =
@@ -202,7 +202,7 @@ impl Driver for Hybrid {
         let text = |name: &str| files::measure(&folder.join(name)).unwrap_or_default();
         let (stat, oom) = (text("memory.stat"), text("memory.oom_control"));
         let stat = FlatKeyed::parse(&stat);
-        let group = Self::instance(self.tree.root(), base, id).ok();
+        let group = Self::instance(self.tree.point(), base, id).ok();
         MemoryReading {
             current: parse::number(&text("memory.usage_in_bytes")),
             anon: stat.get("total_rss"),

@@ -36,7 +36,7 @@ impl Tree {
     }
 
     /// Where it is mounted.
-    pub fn root(&self) -> &Path {
+    pub fn point(&self) -> &Path {
         &self.mount.point
     }
 
@@ -45,12 +45,12 @@ impl Tree {
     /// # Errors
     /// As [`files::beneath`].
     pub fn folder(&self, group: &Path) -> Result<PathBuf, CgroupError> {
-        files::beneath(self.root(), group)
+        files::beneath(self.point(), group)
     }
 
     /// Whether the tree has `controller`.
     pub fn has_controller(&self, controller: &str) -> bool {
-        let controllers = files::measure(&self.root().join("cgroup.controllers"));
+        let controllers = files::measure(&self.point().join("cgroup.controllers"));
         controllers.is_some_and(|text| parse::has_word(&text, controller))
     }
 
@@ -58,7 +58,7 @@ impl Tree {
     /// (the root lacks most files).
     pub fn groups_have(&self, name: &str) -> Option<bool> {
         let own = self.own_group().ok().and_then(|group| self.folder(&group).ok());
-        let group = own.or_else(|| files::children(self.root()).ok()?.into_iter().next())?;
+        let group = own.or_else(|| files::children(self.point()).ok()?.into_iter().next())?;
         Some(group.join(name).exists())
     }
 
@@ -82,7 +82,7 @@ impl Tree {
     pub fn prepare(&self, base: &Path, own: u32) -> Result<PathBuf, CgroupError> {
         let base = self.folder(base)?;
         for name in ["monitor", "init", "app"] {
-            files::make_all(self.root(), &base.join(name))?;
+            files::make_all(self.point(), &base.join(name))?;
         }
         self.join(&base.join("monitor"), own)?;
         Ok(base)

@@ -50,7 +50,7 @@ impl Unified {
     /// delegated unit is not ours, and has them already.
     fn enable_controllers(&self, app: &Path) -> Result<(), CgroupError> {
         let mut refused = None;
-        for folder in files::line(self.tree.root(), app) {
+        for folder in files::line(self.tree.point(), app) {
             for controller in missing_controllers(&folder) {
                 let enabled = enable(&folder, controller);
                 if controller == "memory" && refused.is_none() {

@@ -1,6 +1,7 @@
 //! The kernel's events of an instance: POLLPRI on `memory.events` (v2), eventfds (v1).
 //!
-//! Look once after making one: what happened before is in the counters, and is no new event.
+//! Look once after making one: what happened before is in the counters, and is no new event. Drop it
+//! when the group is removed: that is an event as well, on v2 one that never ceases (`POLLERR`).
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
