@@ -218,19 +218,37 @@ mod tests {
         assert_eq!(fix_of("A='x\r\ny'\r\n"), Some("save the file with Unix line ends".into()));
     }
 
+    /// Runs itself once more, in an environment in which dotenvy's substitution changes nothing.
     #[test]
-    fn a_substitution_that_happens_to_give_the_same_is_found() {
-        // X is $X, so dotenvy puts $X for the $X of Y.
-        let findings = lint(b"X='$X'\nY=$X\n");
+    fn a_variable_of_the_reader_does_not_hide_a_difference() {
+        let (name, text) = ("SWRUN_TEST_LINT", "${SWRUN_TEST_LINT}");
+        if std::env::var_os(name).is_none() {
+            let test = "formats::dotenv::lint::tests::\
+                        a_variable_of_the_reader_does_not_hide_a_difference";
+            let output = std::process::Command::new(std::env::current_exe().expect("it runs"))
+                .args(["--exact", test])
+                .env(name, text)
+                .output()
+                .expect("it can run again");
+            let said = String::from_utf8_lossy(&output.stdout);
+            assert!(output.status.success() && said.contains("1 passed"), "{said}");
+            return;
+        }
+        let file = format!("A=1\nB={text}\n");
+        let plain: Vec<_> = dotenvy::from_read_iter(file.as_bytes()).flatten().collect();
+        assert_eq!(plain[1].1, text, "dotenvy alone is fooled");
+        let findings = lint(file.as_bytes());
         assert_eq!(findings.len(), 1, "{findings:?}");
-        assert_eq!((findings[0].line, findings[0].key.as_deref()), (2, Some("Y")));
+        assert_eq!((findings[0].line, findings[0].key.as_deref()), (2, Some("B")));
     }
 
     #[test]
     fn lines_and_keys_are_named_also_behind_odd_line_ends() {
         let file =
             b"\xef\xbb\xbfA=1\r\nnot a line\r\nB='x' # c\xe2\x80\xa8C=3\r\nD=a\rE=b\nA=2\nF=\xff\n";
-        let found: Vec<_> = lint(file).into_iter().map(|found| (found.line, found.key)).collect();
+        let findings = lint(file);
+        assert!(findings[2].problem.contains("U+2028"), "{findings:?}");
+        let found: Vec<_> = findings.into_iter().map(|found| (found.line, found.key)).collect();
         let key = |key: &str| Some(key.to_owned());
         let expected = [
             (1, None),
