@@ -15,6 +15,7 @@ pub mod monitor;
 pub mod policy;
 pub mod privilege;
 pub mod profile;
+pub mod reader;
 pub mod sample;
 #[expect(unsafe_code, reason = "the one home of unsafe: raw system calls")]
 pub mod sys;
@@ -30,6 +31,7 @@ pub fn main() -> ExitCode {
     match role.as_deref().and_then(|role| role.to_str()) {
         Some(init::ROLE) => init::main(),
         Some(monitor::ROLE) => monitor::main(),
+        Some(reader::ROLE) => reader::main(),
         Some(sample::ROLE) => sample::main(),
         _ => match cli::main() {
             cli::Next::Exit(code) => code,

@@ -93,7 +93,7 @@ impl Tree {
     /// # Errors
     /// The group could not be made, or the process not be moved.
     pub fn join(&self, folder: &Path, pid: u32) -> Result<(), CgroupError> {
-        files::make_all(self.root(), folder)?;
+        files::make_all(self.point(), folder)?;
         files::write(&folder.join("cgroup.procs"), &pid.to_string(), "move a process with")
     }
 

@@ -1,11 +1,113 @@
-//! `swrun check`.
+//! `swrun check`: every problem of every profile, with file, line and column; and the lines of `.env`
+//! files that other readers of such files read differently.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
 
 use crate::cli::args::Check;
-use crate::cli::exit::{Ended, Failure};
+use crate::cli::exit::{Ended, Exit};
 use crate::cli::output::Output;
-use crate::model::Places;
+use crate::formats::clean::clean;
+use crate::model::{EnvSpec, Places};
+use crate::profile::{self, HostFacts, Position, Problem, Severity};
+use crate::reader;
 
-/// Says that this build has no such command.
-pub fn run(_places: &Places, _args: &Check, _output: &mut Output) -> Ended {
-    Err(Failure::failed("\"check\" is not in this build"))
+/// The answer of `check --json`.
+#[derive(Debug, Serialize)]
+struct Document {
+    schema: u32,
+    files: usize,
+    problems: Vec<Line>,
+}
+
+#[derive(Debug, Serialize)]
+struct Line {
+    file: PathBuf,
+    line: usize,
+    column: usize,
+    severity: &'static str,
+    text: String,
+    hint: Option<String>,
+}
+
+/// Checks the files named, or all.
+pub fn run(places: &Places, args: &Check, output: &mut Output) -> Ended {
+    let mut problems: Vec<Problem> = Vec::new();
+    let sources = if args.files.is_empty() {
+        let collected = profile::collect(&[places.profiles(), places.ad_hoc_profiles()]);
+        problems.extend(collected.problems);
+        collected.sources
+    } else {
+        let opened = args.files.iter().map(|file| profile::open(file));
+        opened.filter_map(|source| source.map_err(|problem| problems.push(problem)).ok()).collect()
+    };
+    let checked = profile::check_all(&sources, &HostFacts::of_this_host(places.clone()));
+    problems.extend(checked.problems);
+    for spec in checked.profiles.iter().filter_map(|checked| checked.spec.as_ref()) {
+        problems.extend(env_file(spec));
+    }
+    let errors = problems.iter().filter(|problem| problem.is_error()).count();
+    if args.json {
+        let problems = problems.iter().map(line).collect();
+        output.json(&Document { schema: 1, files: sources.len(), problems })?;
+    } else {
+        for problem in &problems {
+            for text in problem.to_string().lines() {
+                output.line(&clean(text))?;
+            }
+        }
+        let warnings = problems.len() - errors;
+        output.line(&format!("{} files, {errors} errors, {warnings} warnings", sources.len()))?;
+        if sources.is_empty() && problems.is_empty() {
+            output.line(&format!("there is no profile in \"{}\"", places.profiles().display()))?;
+        }
+    }
+    Ok(if errors > 0 { Exit::Failed } else { Exit::Done })
+}
+
+/// What the deploy user's own process says of its `.env`.
+fn env_file(spec: &EnvSpec) -> Vec<Problem> {
+    let Some(file) = &spec.env_file else { return Vec::new() };
+    let path = spec.base.join(&file.path);
+    let at = |line: usize| Position { line, column: 1 };
+    let findings = match reader::read(spec) {
+        Ok(findings) => findings,
+        Err(error) => {
+            let text = format!("could not be read as user \"{}\": {error}", spec.identity.user);
+            return vec![Problem::warning(&path, at(1), text)];
+        }
+    };
+    let mut problems = Vec::new();
+    if !findings.exists && file.required {
+        let text = "it is named as the env-file, and is not there".to_owned();
+        problems.push(Problem::error(&path, at(1), text));
+    }
+    if let Some((line, text)) = findings.error {
+        problems.push(Problem::error(&path, at(line.unwrap_or(1)), text));
+    }
+    for key in findings.keys.iter().filter(|key| spec.env.contains_key(*key)) {
+        let text = format!(
+            "\"{key}\" is set here and in [env] of the profile: the profile's value counts"
+        );
+        problems.push(Problem::warning(&path, at(1), text));
+    }
+    let differing = findings.differing.into_iter();
+    problems.extend(differing.map(|(line, text)| Problem::warning(&path, at(line), text)));
+    problems
+}
+
+fn line(problem: &Problem) -> Line {
+    let severity = match problem.severity {
+        Severity::Error => "error",
+        Severity::Warning => "warning",
+    };
+    Line {
+        file: problem.file.clone(),
+        line: problem.line,
+        column: problem.column,
+        severity,
+        text: problem.text.clone(),
+        hint: problem.hint.clone(),
+    }
 }

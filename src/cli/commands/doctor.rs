@@ -1,11 +1,49 @@
-//! `swrun doctor`.
+//! `swrun doctor`: what this host offers, what is degraded, what to do.
 
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::cgroup;
 use crate::cli::args::Doctor;
-use crate::cli::exit::{Ended, Failure};
+use crate::cli::exit::{Ended, Exit};
 use crate::cli::output::Output;
+use crate::host::{self, Finding, Level};
 use crate::model::Places;
 
-/// Says that this build has no such command.
-pub fn run(_places: &Places, _args: &Doctor, _output: &mut Output) -> Ended {
-    Err(Failure::failed("\"doctor\" is not in this build"))
+/// The answer of `doctor --json`.
+#[derive(Debug, Serialize)]
+struct Document {
+    schema: u32,
+    cgroup: Option<String>,
+    degraded: Vec<String>,
+    findings: Vec<Finding>,
+}
+
+/// Examines the host; it fails where swrun could not do its work.
+pub fn run(places: &Places, args: &Doctor, output: &mut Output) -> Ended {
+    let findings = host::examine(places);
+    let is_bad = findings.iter().any(|finding| finding.level == Level::Bad);
+    let driver = cgroup::detect(Path::new("/proc/self/mountinfo"), Path::new("/proc/self/cgroup"));
+    if args.json {
+        let (cgroup, degraded) = match &driver {
+            Ok(driver) => (Some(driver.kind().to_owned()), driver.degraded()),
+            Err(_) => (None, Vec::new()),
+        };
+        output.json(&Document { schema: 1, cgroup, degraded, findings })?;
+    } else {
+        let topics = findings.iter().map(|finding| finding.topic.len()).max().unwrap_or(0);
+        for finding in &findings {
+            let level = match finding.level {
+                Level::Good => "good    ",
+                Level::Degraded => "degraded",
+                Level::Bad => "bad     ",
+            };
+            output.line(&format!("{level}  {:topics$}  {}", finding.topic, finding.text))?;
+            if let Some(advice) = &finding.advice {
+                output.line(&format!("{:10}{:topics$}  do: {advice}", "", ""))?;
+            }
+        }
+    }
+    Ok(if is_bad { Exit::Failed } else { Exit::Done })
 }
