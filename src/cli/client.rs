@@ -249,6 +249,33 @@ mod tests {
     }
 
     #[test]
+    fn frames_may_come_in_any_pieces() {
+        /// Gives so many bytes a read.
+        struct Dribble<'a>(&'a [u8], usize);
+        impl Read for Dribble<'_> {
+            fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+                let (now, later) = self.0.split_at(self.1.min(self.0.len()));
+                into[..now.len()].copy_from_slice(now);
+                self.0 = later;
+                Ok(now.len())
+            }
+        }
+        let done = Answer::Done { outcomes: Vec::new() };
+        let mut bytes = Vec::new();
+        for text in ["a", "bb", "a longer text"] {
+            let step = Answer::Progress { name: "n".into(), text: text.into() };
+            bytes.extend(encode(&step).expect("JSON"));
+        }
+        bytes.extend(encode(&done).expect("JSON"));
+        for piece in 1..=bytes.len() {
+            let mut seen = 0;
+            let mut stream = Dribble(&bytes, piece);
+            let answer = read_answer(&mut stream, Path::new("s"), PATIENCE, |_, _| seen += 1);
+            assert_eq!((answer, seen), (Ok(done.clone()), 3), "{piece} bytes a read");
+        }
+    }
+
+    #[test]
     fn a_refusal_is_a_failure_in_the_runners_words() {
         let (_folder, places, _thread) = runner(|stream| {
             let refusal =

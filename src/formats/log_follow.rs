@@ -242,6 +242,25 @@ mod tests {
     }
 
     #[test]
+    fn what_the_old_file_got_meanwhile_comes_before_the_new() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (old, new) = (folder.path().join("out.log.1"), folder.path().join("out.log"));
+        append(&old, "one");
+        append(&new, "three");
+        let reader = |path: &Path| LogReader::new(open_log(path).expect("there"), 0, u64::MAX);
+        let mut log = FollowedLog::new(new.clone(), Some(reader(&old)));
+        let next = |log: &mut FollowedLog| {
+            String::from_utf8(log.next_entry().expect("readable").expect("a line").text)
+        };
+        assert_eq!(next(&mut log).as_deref(), Ok("one"));
+        // The state between noticing the new file and reading it: the old one grows once more.
+        log.successor = Some(reader(&new));
+        append(&old, "two");
+        assert_eq!(next(&mut log).as_deref(), Ok("two"));
+        assert_eq!(next(&mut log).as_deref(), Ok("three"));
+    }
+
+    #[test]
     fn inotify_wakes_before_the_time_is_over() {
         let folder = tempfile::tempdir().expect("a folder");
         let watcher = Watcher::new([folder.path()]);
