@@ -1,4 +1,5 @@
 //! The sample backend over real sockets, and as the real binary where its process is the point.
+#![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};

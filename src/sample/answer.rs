@@ -141,6 +141,7 @@ fn number(request: &Request, key: &str, default: Option<u64>, most: u64) -> Resu
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 mod tests {
     use super::*;
 
