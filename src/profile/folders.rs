@@ -138,9 +138,13 @@ fn weak(
     None
 }
 
+/// Whether a path has an access list besides its mode; one that cannot be read counts.
 fn has_access_list(place: &Path) -> bool {
-    let mut list = [0_u8; 0];
-    rustix::fs::lgetxattr(place, "system.posix_acl_access", &mut list).is_ok_and(|size| size > 0)
+    let mut list = [0_u8; 1024];
+    match rustix::fs::lgetxattr(place, "system.posix_acl_access", &mut list) {
+        Ok(size) => size > 0,
+        Err(error) => !matches!(error, rustix::io::Errno::NODATA | rustix::io::Errno::OPNOTSUPP),
+    }
 }
 
 /// The path as it can be given to a shell.
@@ -220,5 +224,30 @@ mod tests {
         symlink("ring", top.join("ring")).expect("a link is made");
         let error = follow(&top.join("ring")).err().and_then(|error| error.raw_os_error());
         assert_eq!(error, Some(libc::ELOOP));
+    }
+
+    #[test]
+    fn an_access_list_lets_others_in_too() {
+        let temp = tempfile::tempdir().expect("a temporary folder");
+        let folder = temp.path().canonicalize().expect("it is there").join("app");
+        fs::create_dir(&folder).expect("a folder is made");
+        chown(&folder, Some(1), Some(1)).expect("root may chown");
+        fs::set_permissions(&folder, PermissionsExt::from_mode(0o770)).expect("root may chmod");
+        assert_eq!(weak_place(&folder), None);
+        // Version 2, then tag, permissions and id of each entry (linux/posix_acl_xattr.h): the
+        // owner, uid 2, the group, the mask, others.
+        let mut list = 2_u32.to_le_bytes().to_vec();
+        for (tag, bits, id) in [(1, 7, -1), (2, 7, 2), (4, 7, -1), (0x10, 7, -1), (0x20, 0, -1)] {
+            list.extend([u16::to_le_bytes(tag), u16::to_le_bytes(bits)].concat());
+            list.extend(i32::to_le_bytes(id));
+        }
+        let name = "system.posix_acl_access";
+        match rustix::fs::setxattr(&folder, name, &list, rustix::fs::XattrFlags::empty()) {
+            Ok(()) => {
+                let fix = format!("setfacl -b {}", folder.display());
+                assert_eq!(weak_place(&folder), Some((folder, fix)));
+            }
+            Err(error) => eprintln!("skipped: no access lists on this file system: {error}"),
+        }
     }
 }

@@ -180,6 +180,14 @@ mod tests {
             assert!(hint.as_ref().is_some_and(|hint| hint.contains(&line)), "{hint:?}");
         }
         assert_eq!(check("linked", Some(&room)), None);
+
+        // A link counts by itself too: what it leads to is seen, the link is not.
+        let link = top.join("home/op/sh");
+        symlink("/bin/sh", &link).expect("a link is made");
+        let found = check(link.to_str().expect("it is text"), None);
+        assert!(found.is_some_and(|(severity, text, _)| {
+            severity == Severity::Error && text.contains("cannot be seen")
+        }));
     }
 
     #[test]

@@ -104,7 +104,7 @@ impl<'a> Walk<'a> {
         read: impl FnOnce(&DeValue<'_>) -> Result<T, Unfit>,
     ) -> Option<At<T>> {
         let value = section.table?.get(name)?;
-        self.fit(section.name, name, value, read)
+        self.fit(section.name, name, ("is", value), read)
     }
 
     /// A list, each item read by `read`; wrong items are reported and left out.
@@ -117,10 +117,11 @@ impl<'a> Walk<'a> {
         let value = section.table?.get(name)?;
         let at = self.position(value.span().start);
         let Some(items) = value.get_ref().as_array() else {
-            self.report(section.name, name, value, Unfit::Kind);
+            self.report(section.name, name, ("is", value), Unfit::Kind);
             return None;
         };
-        let items = items.iter().filter_map(|item| self.fit(section.name, name, item, &read));
+        let items =
+            items.iter().filter_map(|item| self.fit(section.name, name, ("holds", item), &read));
         Some(At { value: items.collect(), at })
     }
 
@@ -128,19 +129,25 @@ impl<'a> Walk<'a> {
         &mut self,
         section: &'static str,
         name: &str,
-        value: &Spanned<DeValue<'_>>,
+        (verb, value): (&str, &Spanned<DeValue<'_>>),
         read: impl FnOnce(&DeValue<'_>) -> Result<T, Unfit>,
     ) -> Option<At<T>> {
         match read(value.get_ref()) {
             Ok(read) => Some(At { value: read, at: self.position(value.span().start) }),
             Err(unfit) => {
-                self.report(section, name, value, unfit);
+                self.report(section, name, (verb, value), unfit);
                 None
             }
         }
     }
 
-    fn report(&mut self, section: &str, name: &str, value: &Spanned<DeValue<'_>>, unfit: Unfit) {
+    fn report(
+        &mut self,
+        section: &str,
+        name: &str,
+        (verb, value): (&str, &Spanned<DeValue<'_>>),
+        unfit: Unfit,
+    ) {
         let at = self.position(value.span().start);
         let shown = schema::shown(section, name);
         match unfit {
@@ -153,7 +160,7 @@ impl<'a> Walk<'a> {
                     None => ("something else", None),
                 };
                 let found = article(value.get_ref());
-                let text = format!("{shown} is or holds {found}, expected {kind}");
+                let text = format!("{shown} {verb} {found}, expected {kind}");
                 self.error(at, text, hint.as_deref());
             }
         }
