@@ -16,7 +16,7 @@ use super::Options;
 use crate::cgroup::Driver;
 use crate::model::{EnvName, Places};
 use crate::sys::spawn::{Request, spawn};
-use crate::sys::{channel, command, readiness};
+use crate::sys::{channel, command, files, readiness};
 
 /// How long a monitor may take until its socket answers.
 const READY_WITHIN: Duration = Duration::from_secs(10);
@@ -104,6 +104,18 @@ impl Layout {
             let _ = driver.remove(&base.join(name.as_str()));
         }
         let _ = std::fs::remove_file(places.monitor(name).join("sock"));
+    }
+
+    /// Leaves the name of the group of all environments where an operator, a successor and the tests
+    /// find it.
+    pub fn note(&self, places: &Places) {
+        if let Self::Direct { base, .. } = self {
+            let text = format!("{}\n", base.display());
+            let path = places.run().join("cgroup");
+            if let Err(error) = files::replace_lightly(&path, text.as_bytes(), 0o644) {
+                tracing::warn!("could not write \"{}\": {error}", path.display());
+            }
+        }
     }
 
     /// Removes the group of all environments, once it is empty.

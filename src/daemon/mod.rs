@@ -84,6 +84,7 @@ async fn run(options: Options) -> Result<(), String> {
     let driver = cgroup::detect(Path::new("/proc/self/mountinfo"), Path::new("/proc/self/cgroup"))
         .map_err(|e| e.to_string())?;
     let layout = Layout::choose(&options, driver.as_ref())?;
+    layout.note(&options.places);
     let runner = Rc::new(Runner::new(options.places.clone(), layout, driver)?);
     let listener = server::listen(&options.places)?;
     runner.begin();

@@ -26,15 +26,26 @@ impl Drop for AllBlocked {
 }
 
 /// Gives the program that is executed next what a shell gives it: nothing blocked, nothing ignored
-/// (Rust's runtime ignores SIGPIPE).
+/// (Rust's runtime ignores SIGPIPE), the two signals that glibc keeps for itself included.
 ///
 /// # Errors
-/// sigaction(2).
+/// sigprocmask(2).
 pub fn reset_for_exec() -> io::Result<()> {
-    for signal in Signal::iterator().filter(|s| !matches!(s, Signal::SIGKILL | Signal::SIGSTOP)) {
-        // JUSTIFICATION: nix marks every change of a disposition unsafe, since handlers are.
-        // SAFETY: the default disposition runs no code of ours.
-        unsafe { nix::sys::signal::signal(signal, nix::sys::signal::SigHandler::SigDfl)? };
+    // The kernel's own form of a sigaction: handler, flags, restorer, mask; zero is the default.
+    let default = [0_u64; 4];
+    for signal in 1..=64 {
+        // JUSTIFICATION: glibc refuses 32 and 33, and nix knows no real-time signals.
+        // SAFETY: the kernel reads 32 bytes of `default`, which tell it to run no code of ours; it
+        // refuses SIGKILL and SIGSTOP, which need no reset.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                default.as_ptr(),
+                std::ptr::null::<u64>(),
+                size_of::<u64>(),
+            )
+        };
     }
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
     Ok(())
