@@ -30,7 +30,7 @@ pub async fn keep(runner: Rc<Runner>, entry: Rc<Entry>) {
             continue;
         }
         if !is_wanted {
-            entry.view.send_modify(|view| view.trouble = None);
+            entry.view.send_modify(|view| (view.is_launching, view.trouble) = (false, None));
             if wanted.changed().await.is_err() {
                 return;
             }
@@ -47,10 +47,21 @@ pub async fn keep(runner: Rc<Runner>, entry: Rc<Entry>) {
             }
             continue;
         }
-        tokio::time::sleep(pause).await;
-        if let Err(text) = runner.layout.launch(&runner.places, &entry.name).await {
+        if !pause.is_zero() {
+            // An order changes the mind at once.
+            let is_over = tokio::time::timeout(pause, wanted.changed()).await.is_err();
+            pause = if is_over { pause } else { Duration::ZERO };
+            if !is_over || runner.is_killing() {
+                continue;
+            }
+        }
+        entry.view.send_modify(|view| view.is_launching = true);
+        let launched = runner.layout.launch(&runner.places, &entry.name).await;
+        if let Err(text) = launched {
             tracing::error!("{}: {text}", entry.name);
-            entry.view.send_modify(|view| view.trouble = Some(text));
+            entry.view.send_modify(|view| {
+                (view.is_launching, view.trouble) = (false, Some(text));
+            });
             pause = grow(pause);
         }
     }
@@ -62,10 +73,13 @@ fn grow(pause: Duration) -> Duration {
 
 async fn serve(entry: &Entry, socket: std::os::fd::OwnedFd) {
     let connected: io::Result<_> = link::connect(socket);
-    let Ok((link, connection)) = connected else { return };
+    let Ok((link, connection)) = connected else {
+        entry.view.send_modify(|view| view.is_launching = false);
+        return;
+    };
     *entry.link.borrow_mut() = Some(link);
     entry.view.send_modify(|view| {
-        *view = View { is_connected: true, brief: None, trouble: None };
+        *view = View { is_connected: true, ..View::default() };
     });
     let on_change = |brief: Brief| entry.view.send_modify(|view| view.brief = Some(brief));
     connection.serve(on_change).await;

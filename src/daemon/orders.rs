@@ -110,8 +110,9 @@ async fn restart(runner: &Rc<Runner>, entry: &Rc<Entry>, wait: bool) -> Result<S
 
 async fn stop(runner: &Rc<Runner>, entry: &Rc<Entry>, wait: bool) -> Result<String, String> {
     let mut views = entry.view.subscribe();
-    let was_connected = entry.seen().is_connected;
     runner.want(entry, Wanted::Stopped)?;
+    until_decided(&mut views).await;
+    let was_connected = entry.seen().is_connected;
     end_monitor(runner, entry).await?;
     if !was_connected {
         return Ok("is already stopped".to_owned());
@@ -186,6 +187,7 @@ pub async fn kill(runner: &Rc<Runner>) -> Vec<Outcome> {
     let mut outcomes = Vec::new();
     for entry in runner.entries() {
         let mut views = entry.view.subscribe();
+        until_decided(&mut views).await;
         if !entry.seen().is_connected {
             continue;
         }
@@ -284,6 +286,11 @@ async fn until(
             Err(format!("did not {verb} within {} s: {why}; it goes on trying", PATIENCE.as_secs()))
         }
     }
+}
+
+/// A monitor that is on its way up is waited for: it could not be told to end yet.
+async fn until_decided(views: &mut tokio::sync::watch::Receiver<View>) {
+    let _ = views.wait_for(|view| !view.is_launching).await;
 }
 
 async fn until_gone(views: &mut tokio::sync::watch::Receiver<View>) {

@@ -40,6 +40,8 @@ pub struct Runner {
 pub struct View {
     /// Whether a monitor is connected.
     pub is_connected: bool,
+    /// Whether one is on its way up.
+    pub is_launching: bool,
     /// What it said last; kept after it went.
     pub brief: Option<Brief>,
     /// Why no monitor could be started.

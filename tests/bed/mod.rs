@@ -42,6 +42,7 @@ pub fn swrun() -> PathBuf {
 pub struct Bed {
     root: PathBuf,
     daemon: Option<Child>,
+    has_ended: bool,
 }
 
 /// An environment of the bed.
@@ -84,7 +85,7 @@ impl Bed {
             let mode = fs::Permissions::from_mode(0o755);
             fs::set_permissions(root.join(folder), mode).expect("our own folder");
         }
-        Self { root, daemon: None }
+        Self { root, daemon: None, has_ended: false }
     }
 
     /// A bed whose runner runs.
@@ -284,6 +285,7 @@ impl Bed {
         }
         self.ok(&["kill"]);
         self.wait_for_daemon();
+        self.has_ended = true;
         assert_eq!(processes_of(&self.root), Vec::<String>::new(), "processes are left");
         assert_eq!(self.groups(), Vec::<PathBuf>::new(), "cgroups are left");
         let mounts = fs::read_to_string("/proc/self/mounts").expect("readable");
@@ -293,7 +295,8 @@ impl Bed {
 
 impl Drop for Bed {
     fn drop(&mut self) {
-        if self.daemon.is_none() && self.root.join("run/swrun/env").exists() {
+        let has_run = self.root.join("run/swrun/env").exists();
+        if self.daemon.is_none() && has_run && !self.has_ended {
             // A test that failed with its runner dead: a new one ends what it left.
             let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.daemon()));
         }
