@@ -98,7 +98,7 @@ pub struct Demo {
     #[arg(long)]
     pub keep: bool,
     /// The first of three ports in a row
-    #[arg(long, value_name = "N", default_value_t = 3000, value_parser = clap::value_parser!(u16).range(1..=65533))]
+    #[arg(long, value_name = "N", default_value_t = 3000, value_parser = clap::value_parser!(u16).range(1024..=65533))]
     pub base_port: u16,
 }
 

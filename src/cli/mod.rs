@@ -6,6 +6,7 @@ mod ad_hoc;
 mod args;
 mod client;
 mod commands;
+mod demo;
 mod exit;
 mod logs;
 mod output;
@@ -66,7 +67,7 @@ fn here(args: &Args) -> ExitCode {
 fn run(args: &Args, output: &mut Output) -> Ended {
     let places = args.places(std::env::var_os("SWRUN_ROOT"));
     match &args.command {
-        Command::Demo(demo) => commands::demo::run(&places, demo),
+        Command::Demo(demo) => demo::run(demo, output),
         // Taken before this.
         Command::Daemon(_) => Ok(Exit::Done),
         Command::Check(check) => commands::check::run(&places, check, output),

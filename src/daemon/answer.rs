@@ -144,7 +144,7 @@ fn bring_back(runner: &Rc<Runner>, peer: &Peer, order: &Order) {
     if !order.targets.iter().any(unknown) {
         return;
     }
-    for known in super::profiles::read_all(&runner.places).known {
+    for known in runner.profiles().known {
         let is_named = order
             .targets
             .iter()

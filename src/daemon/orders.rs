@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::profiles::{self, Known};
+use super::profiles::Known;
 use super::registry::{Entry, Runner, View};
 use crate::formats::{journal, spec_file};
 use crate::model::{Cause, EnvName, EnvSpec, Phase, Wanted};
@@ -211,7 +211,7 @@ pub async fn kill(runner: &Rc<Runner>) -> Vec<Outcome> {
 /// The profile has errors, or the spec could not be written: the one before is still there.
 pub fn renew_spec(runner: &Runner, entry: &Entry) -> Result<(), String> {
     let path = runner.places.spec(&entry.name);
-    let known = match profiles::resolve(&runner.places, &entry.name) {
+    let known = match runner.resolve(&entry.name) {
         Ok(known) => known,
         Err(_) if entry.known.borrow().is_none() && spec_file::read(&path).is_ok() => return Ok(()),
         Err(text) => return Err(format!("cannot be started:\n{text}")),
@@ -225,7 +225,7 @@ pub fn renew_spec(runner: &Runner, entry: &Entry) -> Result<(), String> {
 
 /// Why an environment has nothing that could be started.
 pub fn no_spec(runner: &Runner, name: &EnvName) -> String {
-    match profiles::resolve(&runner.places, name) {
+    match runner.resolve(name) {
         Ok(_) => format!("it was never started; run: swrun start {name}"),
         Err(text) => text,
     }

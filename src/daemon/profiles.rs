@@ -1,9 +1,10 @@
 //! The profiles of the runner: those of `/etc` and those of environments without a file of their own.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::model::{EnvName, EnvSpec, Places};
-use crate::profile::{self, Checked, HostFacts, Problem};
+use crate::profile::{self, Checked, HostFacts, Problem, UserChoice};
 
 /// A profile that can be started.
 #[derive(Debug, Clone)]
@@ -22,6 +23,8 @@ pub struct Known {
     pub target: Option<String>,
     /// The digest of the file's text.
     pub digest: String,
+    /// The number it was given, with `user = "auto"`.
+    pub auto_uid: Option<u32>,
 }
 
 /// All profiles.
@@ -35,10 +38,11 @@ pub struct Profiles {
 
 /// Reads and resolves all profiles.
 #[must_use]
-pub fn read_all(places: &Places) -> Profiles {
+pub fn read_all(places: &Places, auto_uids: &BTreeMap<EnvName, u32>) -> Profiles {
     let sources = profile::collect(&[places.profiles(), places.ad_hoc_profiles()]);
-    let Checked { profiles, problems } =
-        profile::check_all(&sources.sources, &HostFacts::of_this_host(places.clone()));
+    let host =
+        HostFacts { auto_uids: auto_uids.clone(), ..HostFacts::of_this_host(places.clone()) };
+    let Checked { profiles, problems } = profile::check_all(&sources.sources, &host);
     let ad_hoc = places.ad_hoc_profiles();
     let known = profiles
         .into_iter()
@@ -48,6 +52,10 @@ pub fn read_all(places: &Places) -> Profiles {
             autostart: checked.profile.autostart,
             target: checked.profile.target.as_ref().map(|target| target.value.to_string()),
             digest: checked.profile.digest.clone(),
+            auto_uid: (checked.profile.user.value == UserChoice::Auto)
+                .then_some(checked.spec.as_ref())
+                .flatten()
+                .map(|spec| spec.identity.uid),
             spec: checked.spec,
             file: checked.profile.file,
         })
@@ -60,8 +68,12 @@ pub fn read_all(places: &Places) -> Profiles {
 ///
 /// # Errors
 /// Every error of its file, a line each; or that no profile names it.
-pub fn resolve(places: &Places, name: &EnvName) -> Result<Known, String> {
-    let Profiles { known, problems } = read_all(places);
+pub fn resolve(
+    places: &Places,
+    auto_uids: &BTreeMap<EnvName, u32>,
+    name: &EnvName,
+) -> Result<Known, String> {
+    let Profiles { known, problems } = read_all(places, auto_uids);
     let errors_of = |file: &Path| -> Vec<String> {
         let errors = problems.iter().filter(|p| p.is_error() && p.file == file);
         errors.map(ToString::to_string).collect()

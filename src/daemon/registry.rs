@@ -12,7 +12,7 @@ use super::keeper;
 use super::launch::Layout;
 use super::link::Link;
 use super::orders;
-use super::profiles::Known;
+use super::profiles::{self, Known, Profiles};
 use super::state::{self, Saved, State};
 use crate::cgroup::Driver;
 use crate::model::{EnvName, Places, Wanted};
@@ -146,7 +146,7 @@ impl Runner {
     }
 
     fn read_profiles(&self) {
-        let read = super::profiles::read_all(&self.places);
+        let read = self.profiles();
         for problem in &read.problems {
             tracing::warn!("{problem}");
         }
@@ -165,6 +165,26 @@ impl Runner {
                 self.entry(&known.name).unwrap_or_else(|| self.add(known.name.clone(), wanted));
             *entry.known.borrow_mut() = Some(known);
         }
+    }
+
+    /// All profiles as their files are now.
+    pub fn profiles(&self) -> Profiles {
+        profiles::read_all(&self.places, &self.state.borrow().auto_uids)
+    }
+
+    /// The profile of one environment as its file is now; a number it was given is kept.
+    ///
+    /// # Errors
+    /// Every error of its file, or the number could not be saved.
+    pub fn resolve(&self, name: &EnvName) -> Result<Known, String> {
+        let auto_uids = self.state.borrow().auto_uids.clone();
+        let known = profiles::resolve(&self.places, &auto_uids, name)?;
+        if let Some(uid) = known.auto_uid.filter(|uid| auto_uids.get(name) != Some(uid)) {
+            self.change(|state| {
+                state.auto_uids.insert(name.clone(), uid);
+            })?;
+        }
+        Ok(known)
     }
 
     /// Adds an environment; its keeper is started by the caller.

@@ -17,6 +17,9 @@ const LONGEST: u64 = 4 << 20;
 pub struct State {
     /// By name.
     pub environments: BTreeMap<EnvName, Saved>,
+    /// The numbers given to environments with `user = "auto"`, kept so that their files stay theirs.
+    #[serde(default)]
+    pub auto_uids: BTreeMap<EnvName, u32>,
 }
 
 /// Of one environment.
@@ -135,7 +138,8 @@ mod tests {
 
     fn state(wanted: Wanted) -> State {
         let name = EnvName::parse("shop").expect("a good name");
-        State { environments: [(name, Saved { wanted, deleted: false })].into() }
+        let saved = Saved { wanted, deleted: false };
+        State { environments: [(name, saved)].into(), auto_uids: BTreeMap::new() }
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! The commands, a file each.
 
 pub mod check;
-pub mod demo;
 pub mod doctor;
 pub mod errors;
 pub mod kill;
