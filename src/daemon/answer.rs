@@ -267,6 +267,13 @@ fn without_monitor(runner: &Rc<Runner>, entry: &Rc<Entry>) -> EnvironmentStatus 
     let (state, reason) = match (brief, wanted) {
         (Some(brief), _) => (brief.phase, Some("its monitor does not answer".to_owned())),
         (None, Wanted::Stopped) => (Phase::Stopped, None),
+        (None, Wanted::Online) if view.is_unit_stopped => {
+            let text = format!(
+                "its unit was stopped by systemctl; \"swrun start {}\" or a boot starts it",
+                entry.name
+            );
+            (Phase::Stopped, Some(text))
+        }
         (None, Wanted::Online) => {
             let why = view.trouble.unwrap_or_else(|| "its monitor is being started".to_owned());
             (Phase::Backoff, Some(why))

@@ -5,10 +5,11 @@ use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use super::launch::{Layout, unit};
 use super::registry::{Entry, Runner, View};
 use super::{link, orders};
 use crate::model::Wanted;
-use crate::sys::channel;
+use crate::sys::{channel, command};
 use crate::wire::keep::Brief;
 
 /// A monitor that lived less than this is started again with a pause.
@@ -21,12 +22,15 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 pub async fn keep(runner: Rc<Runner>, entry: Rc<Entry>) {
     let mut wanted = entry.wanted.subscribe();
     let mut pause = Duration::ZERO;
+    // systemd starts a unit again that died by itself; one that "systemctl stop" ended stays so.
+    let mut is_systemds = false;
     while runner.knows(&entry) {
         let is_wanted = *wanted.borrow_and_update() == Wanted::Online && !runner.is_killing();
         if let Ok(socket) = channel::connect(&runner.places.monitor(&entry.name).join("sock")) {
             let since = Instant::now();
             serve(&entry, socket).await;
             pause = if since.elapsed() < QUICK_DEATH { grow(pause) } else { Duration::ZERO };
+            is_systemds = matches!(runner.layout, Layout::Units);
             continue;
         }
         if !is_wanted {
@@ -34,7 +38,16 @@ pub async fn keep(runner: Rc<Runner>, entry: Rc<Entry>) {
             if wanted.changed().await.is_err() {
                 return;
             }
-            pause = Duration::ZERO;
+            (is_systemds, pause) = (false, Duration::ZERO);
+            continue;
+        }
+        if is_systemds {
+            entry.view.send_modify(|view| view.is_unit_stopped = is_stopped(&entry));
+            pause = grow(pause);
+            if tokio::time::timeout(pause, wanted.changed()).await.is_ok() {
+                // An order: it is the runner's to start again.
+                (is_systemds, pause) = (false, Duration::ZERO);
+            }
             continue;
         }
         if !runner.places.spec(&entry.name).exists() {
@@ -65,6 +78,13 @@ pub async fn keep(runner: Rc<Runner>, entry: Rc<Entry>) {
             pause = grow(pause);
         }
     }
+}
+
+/// Whether systemd has stopped the unit and will not start it again.
+fn is_stopped(entry: &Entry) -> bool {
+    let properties =
+        command::run("systemctl", &["show", "--property=ActiveState", &unit(&entry.name)]);
+    properties.is_ok_and(|text| text.trim() == "ActiveState=inactive")
 }
 
 fn grow(pause: Duration) -> Duration {

@@ -126,7 +126,8 @@ impl Layout {
     }
 }
 
-fn unit(name: &EnvName) -> String {
+/// The unit of an environment.
+pub fn unit(name: &EnvName) -> String {
     format!("swrun-env@{name}.service")
 }
 

@@ -42,6 +42,8 @@ pub struct View {
     pub is_connected: bool,
     /// Whether one is on its way up.
     pub is_launching: bool,
+    /// "systemctl stop" ended its unit: it is wanted, and stays down until an order or a boot.
+    pub is_unit_stopped: bool,
     /// What it said last; kept after it went.
     pub brief: Option<Brief>,
     /// Why no monitor could be started.
