@@ -26,7 +26,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cgroup;
 use crate::model::Places;
-use crate::sys::files;
+use crate::sys::{files, groups};
 
 use launch::Layout;
 use registry::Runner;
@@ -128,7 +128,7 @@ fn make_folders(places: &Places) -> Result<(), String> {
         files::make_folder(&path, mode)
             .map_err(|e| format!("could not make the folder \"{}\": {e}", path.display()))?;
     }
-    if let Some(group) = peer::swrun_group() {
+    if let Some(group) = groups::operators() {
         // Its members read logs without root.
         let _ = std::os::unix::fs::chown(places.all_logs(), None, Some(group));
     }

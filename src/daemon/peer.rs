@@ -3,20 +3,12 @@
 use std::ffi::CString;
 use std::path::Path;
 
-use nix::unistd::{Gid, Group, Uid, User};
+use nix::unistd::{Gid, Uid, User};
 use tokio::net::UnixStream;
 
 use super::registry::Runner;
 use crate::policy::access::Peer;
-
-/// The group whose members may look and operate.
-pub const GROUP: &str = "swrun";
-
-/// Its number, if the host has it.
-#[must_use]
-pub fn swrun_group() -> Option<u32> {
-    Group::from_name(GROUP).ok().flatten().map(|group| group.gid.as_raw())
-}
+use crate::sys::groups;
 
 /// The peer of a connection, by the kernel's word (SO_PEERCRED).
 #[must_use]
@@ -28,7 +20,7 @@ pub fn of(stream: &UnixStream, runner: &Runner) -> Option<Peer> {
 }
 
 fn is_member(uid: u32, gid: u32) -> bool {
-    let Some(group) = swrun_group() else { return false };
+    let Some(group) = groups::operators() else { return false };
     if gid == group {
         return true;
     }

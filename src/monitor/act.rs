@@ -237,8 +237,12 @@ impl Monitor {
             self.note_end(Cause::StartFailed, None, None, Some(failure.to_string()));
             return Event::NotStarted { id };
         }
-        let is_breach = running.breached
-            || running.watch.as_mut().is_some_and(|watch| watch.look().is_breach());
+        let counters = running.watch.as_mut().map(|watch| watch.look()).unwrap_or_default();
+        // v2 counts the host's own kills too: there its ceiling was not met.
+        let is_hosts = self.driver.kind() == "unified"
+            && counters.oom == Some(0)
+            && counters.oom_kill.is_some_and(|kills| kills > 0);
+        let is_breach = (running.breached || counters.is_breach()) && !is_hosts;
         let reading = self.driver.memory(&self.base, id);
         self.samples.add_dead(&reading);
         let cause = match running.end {
@@ -247,6 +251,10 @@ impl Monitor {
             Some(_) | None => Cause::Crash,
         };
         let detail = match running.end {
+            _ if is_hosts => Some(
+                "the host, or a group above its own, ran out of memory, and the kernel chose it"
+                    .to_owned(),
+            ),
             Some(_) => None,
             None if is_breach => None,
             None => Some("its init was killed".to_owned()),

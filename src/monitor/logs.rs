@@ -26,17 +26,18 @@ pub struct LogFile {
 }
 
 impl LogFile {
-    /// Opens it for appending.
+    /// Opens it for appending; the group `readers` may read it.
     ///
     /// # Errors
     /// open(2).
-    pub fn open(folder: &Path, name: &str) -> io::Result<Self> {
+    pub fn open(folder: &Path, name: &str, readers: Option<u32>) -> io::Result<Self> {
         let file = OpenOptions::new()
             .append(true)
             .create(true)
             .mode(0o640)
             .custom_flags(libc::O_NOFOLLOW)
             .open(folder.join(name))?;
+        let _ = std::os::unix::fs::fchown(&file, None, readers);
         Ok(Self { file, lost: 0 })
     }
 
@@ -156,7 +157,7 @@ mod tests {
     /// What `chunks` become in the file: piece and text of each line.
     fn captured(chunks: &[&[u8]]) -> Vec<(Piece, Vec<u8>)> {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let mut file = LogFile::open(folder.path(), "out.log").expect("writable");
+        let mut file = LogFile::open(folder.path(), "out.log", None).expect("writable");
         let (mut capture, end) = pipe(4).expect("a pipe");
         let mut writer = File::from(end);
         let mut scratch = Scratch::default();

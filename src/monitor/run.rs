@@ -22,7 +22,7 @@ use crate::cgroup::{self, Driver};
 use crate::formats::spec_file;
 use crate::lifecycle::{Environment, Event, Rules};
 use crate::model::{EnvName, EnvSpec, EventKind, LastExit, Places};
-use crate::sys::{clock, files};
+use crate::sys::{clock, files, groups};
 
 /// The number of a rehearsal's cgroup; instances count from 1.
 pub(super) const REHEARSAL: u32 = 0;
@@ -94,12 +94,15 @@ impl Monitor {
         let (memory, said) = memory::read(&memory_path)
             .map_err(|e| format!("could not read \"{}\": {e}", memory_path.display()))?;
         let logs = places.logs(&name);
-        let log = |file| {
-            LogFile::open(&logs, file)
-                .map_err(|e| format!("could not open \"{}/{file}\": {e}", logs.display()))
-        };
         files::make_folder(&logs, 0o750)
             .map_err(|e| format!("could not make the folder \"{}\": {e}", logs.display()))?;
+        // Operators read logs without root; a host without the group keeps them root's.
+        let operators = groups::operators();
+        let _ = std::os::unix::fs::chown(&logs, None, operators);
+        let log = |file| {
+            LogFile::open(&logs, file, operators)
+                .map_err(|e| format!("could not open \"{}/{file}\": {e}", logs.display()))
+        };
         let socket = places.monitor(&name).join("sock");
         let control = Control::listen(&socket)
             .map_err(|e| format!("could not listen at \"{}\": {e}", socket.display()))?;

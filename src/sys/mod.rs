@@ -7,6 +7,7 @@ pub mod command;
 pub mod descriptors;
 pub mod files;
 pub mod fork;
+pub mod groups;
 pub mod memfd;
 pub mod mount;
 pub mod readiness;
