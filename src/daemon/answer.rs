@@ -182,10 +182,7 @@ async fn carry_out(
     }
     let mut outcomes: Vec<Outcome> = Vec::new();
     while let Some(outcome) = running.join_next().await {
-        let Ok(outcome) = outcome else { continue };
-        let news = Answer::Progress { name: outcome.name.clone(), text: outcome.text.clone() };
-        let _ = progress.send(news).await;
-        outcomes.push(outcome);
+        outcomes.extend(outcome);
     }
     outcomes.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(Answer::Done { outcomes })
