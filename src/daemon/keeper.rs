@@ -15,8 +15,12 @@ use crate::wire::keep::Brief;
 /// A monitor that lived less than this is started again with a pause.
 const QUICK_DEATH: Duration = Duration::from_secs(2);
 
-/// The longest pause.
+/// The longest pause before the next monitor after one that could not be started.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// The same after one that came up and was killed: however often that happens, its environment is to
+/// be back within a second.
+const LONGEST_PAUSE_ONCE_UP: Duration = Duration::from_millis(400);
 
 /// Keeps the environment until the runner forgets it or ends everything.
 pub async fn keep(runner: Rc<Runner>, entry: Rc<Entry>) {
@@ -29,7 +33,11 @@ pub async fn keep(runner: Rc<Runner>, entry: Rc<Entry>) {
         if let Ok(socket) = channel::connect(&runner.places.monitor(&entry.name).join("sock")) {
             let since = Instant::now();
             serve(&entry, socket).await;
-            pause = if since.elapsed() < QUICK_DEATH { grow(pause) } else { Duration::ZERO };
+            pause = if since.elapsed() < QUICK_DEATH {
+                grow(pause, LONGEST_PAUSE_ONCE_UP)
+            } else {
+                Duration::ZERO
+            };
             is_systemds = matches!(runner.layout, Layout::Units);
             continue;
         }
@@ -43,7 +51,7 @@ pub async fn keep(runner: Rc<Runner>, entry: Rc<Entry>) {
         }
         if is_systemds {
             entry.view.send_modify(|view| view.is_unit_stopped = is_stopped(&entry));
-            pause = grow(pause);
+            pause = grow(pause, LONGEST_PAUSE);
             if tokio::time::timeout(pause, wanted.changed()).await.is_ok() {
                 // An order: it is the runner's to start again.
                 (is_systemds, pause) = (false, Duration::ZERO);
@@ -75,7 +83,7 @@ pub async fn keep(runner: Rc<Runner>, entry: Rc<Entry>) {
             entry.view.send_modify(|view| {
                 (view.is_launching, view.trouble) = (false, Some(text));
             });
-            pause = grow(pause);
+            pause = grow(pause, LONGEST_PAUSE);
         }
     }
 }
@@ -87,8 +95,8 @@ fn is_stopped(entry: &Entry) -> bool {
     properties.is_ok_and(|text| text.trim() == "ActiveState=inactive")
 }
 
-fn grow(pause: Duration) -> Duration {
-    (pause * 2).clamp(Duration::from_millis(50), LONGEST_PAUSE)
+fn grow(pause: Duration, longest: Duration) -> Duration {
+    (pause * 2).clamp(Duration::from_millis(50), longest)
 }
 
 async fn serve(entry: &Entry, socket: std::os::fd::OwnedFd) {
