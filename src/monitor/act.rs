@@ -278,6 +278,15 @@ impl Monitor {
         self.last_exit = Some(LastExit { cause, code, signal, at: now_text(), peak, detail });
     }
 
+    /// The end of an instance whose monitor could not tell it any more: the death signal of its init
+    /// is SIGKILL.
+    pub(super) fn record_lost(&mut self, id: u32) {
+        let end = End { code: None, signal: Some(libc::SIGKILL) };
+        let detail = "its monitor ended without stopping it (killed, or the host went down)";
+        self.note_end(Cause::Crash, Some(end), None, Some(detail.to_owned()));
+        self.record(id, Cause::Crash);
+    }
+
     fn record(&mut self, id: u32, cause: Cause) {
         self.ends += 1;
         let Some(last) = &mut self.last_exit else { return };

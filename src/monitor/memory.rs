@@ -24,11 +24,21 @@ pub struct Memory {
     pub last_exit: Option<LastExit>,
     /// Whether instances were kept when this was written: true after a kill of the monitor.
     pub was_running: bool,
+    /// The instances that lived when this was written: after a kill of the monitor they died with it.
+    #[serde(default)]
+    pub live: Vec<u32>,
 }
 
 impl Default for Memory {
     fn default() -> Self {
-        Self { schema: SCHEMA, next_id: 1, restarts: 0, last_exit: None, was_running: false }
+        Self {
+            schema: SCHEMA,
+            next_id: 1,
+            restarts: 0,
+            last_exit: None,
+            was_running: false,
+            live: Vec::new(),
+        }
     }
 }
 

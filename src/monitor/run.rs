@@ -139,13 +139,14 @@ impl Monitor {
     }
 
     /// The first start. After a kill of the monitor before, the instance that died with it counts as
-    /// restarted.
+    /// restarted, and its end is told.
     fn begin(&mut self, memory: &Memory) {
+        for id in &memory.live {
+            self.record_lost(*id);
+        }
         self.step(&Event::Start);
         if memory.was_running {
             self.environment.resume_count(memory.restarts.saturating_add(1));
-            let text = "the monitor before was killed, and its instance died with it".to_owned();
-            self.write_event(None, EventKind::Warning { text });
         }
     }
 
@@ -200,6 +201,7 @@ impl Monitor {
             restarts: self.environment.restarts(),
             last_exit: self.last_exit.clone(),
             was_running: !(self.is_ending && self.environment.is_empty()),
+            live: self.environment.instances().map(|(id, _)| id).collect(),
             ..Memory::default()
         };
         if let Err(error) = memory::write(&self.places.memory_of(&self.name), &memory) {
