@@ -243,7 +243,8 @@ async fn environment(runner: &Rc<Runner>, entry: &Rc<Entry>) -> EnvironmentStatu
         None => without_monitor(runner, entry),
     };
     status.wanted = *entry.wanted.borrow();
-    status.no_profile = digest_now.is_none();
+    let has_file = entry.known.borrow().as_ref().is_some_and(|known| known.file.exists());
+    status.no_profile = !has_file;
     status
 }
 
