@@ -127,21 +127,29 @@ impl Runner {
             self.add(name.clone(), wanted);
         }
         for entry in self.entries() {
-            if *entry.wanted.borrow() == Wanted::Online && !living.contains(&entry.name) {
+            if !living.contains(&entry.name) {
                 // A boot: the profile as it is now counts, and where it has errors the last good one.
-                if let Err(text) = orders::renew_spec(self, &entry) {
-                    tracing::error!("{}: {text}", entry.name);
-                }
+                self.renew_spec_of_wanted(&entry);
             }
             tokio::task::spawn_local(keeper::keep(Rc::clone(self), entry));
         }
     }
 
-    /// Reads the profiles again; running environments are not touched.
+    /// Writes the spec of an environment that its keeper is about to start.
+    fn renew_spec_of_wanted(&self, entry: &Rc<Entry>) {
+        if *entry.wanted.borrow() == Wanted::Online
+            && let Err(text) = orders::renew_spec(self, entry)
+        {
+            tracing::error!("{}: {text}", entry.name);
+        }
+    }
+
+    /// Reads the profiles again; running environments are not touched, new ones start as at a boot.
     pub fn reload(self: &Rc<Self>) {
         let before: Vec<EnvName> = self.environments.borrow().keys().cloned().collect();
         self.read_profiles();
         for entry in self.entries().into_iter().filter(|entry| !before.contains(&entry.name)) {
+            self.renew_spec_of_wanted(&entry);
             tokio::task::spawn_local(keeper::keep(Rc::clone(self), entry));
         }
         tracing::info!("the profiles were read again: {}", self.summary());
