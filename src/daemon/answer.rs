@@ -261,7 +261,9 @@ fn without_monitor(runner: &Rc<Runner>, entry: &Rc<Entry>) -> EnvironmentStatus 
     let wanted = *entry.wanted.borrow();
     let spec = entry.known.borrow().as_ref().and_then(|known| known.spec.clone());
     let spec = spec.or_else(|| saved_spec(runner, &entry.name));
-    let brief = view.brief.as_ref().filter(|_| view.is_connected);
+    // The keeper of one that has just died may not have said so yet.
+    let is_there = view.is_connected && entry.connection().is_some_and(|link| link.is_open());
+    let brief = view.brief.as_ref().filter(|_| is_there);
     let (state, reason) = match (brief, wanted) {
         (Some(brief), _) => (brief.phase, Some("its monitor does not answer".to_owned())),
         (None, Wanted::Stopped) => (Phase::Stopped, None),

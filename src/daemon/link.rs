@@ -21,6 +21,11 @@ impl Link {
         self.0.send((request, answer)).ok()?;
         answered.await.ok()
     }
+
+    /// Whether the monitor was still there when the connection was looked at last.
+    pub fn is_open(&self) -> bool {
+        !self.0.is_closed()
+    }
 }
 
 /// The serving end.
