@@ -47,11 +47,10 @@ pub fn main() -> ExitCode {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let name = arguments.name.clone();
     match take(&arguments) {
-        Ok(Some(lock)) => match run::Monitor::new(arguments).and_then(run::Monitor::run) {
-            Ok(()) => {
-                drop(lock);
-                ExitCode::SUCCESS
-            }
+        Ok(Some(_lock)) => match run::Monitor::new(arguments).and_then(run::Monitor::run) {
+            // Lock and connections are closed by the kernel, with the process: who waits for their
+            // end (stop, kill) finds no monitor any more.
+            Ok(_monitor) => std::process::exit(0),
             Err(error) => fail(&format!("{name}: {error}")),
         },
         Ok(None) => {

@@ -150,11 +150,11 @@ impl Monitor {
         }
     }
 
-    /// Runs until it is asked to end and nothing is left.
+    /// Runs until it is asked to end and nothing is left; its connections are open still.
     ///
     /// # Errors
     /// poll(2) failed.
-    pub(super) fn run(mut self) -> Result<(), String> {
+    pub(super) fn run(mut self) -> Result<Self, String> {
         // Without systemd there is nobody to tell.
         let _ = sd_notify::notify(&[NotifyState::Ready]);
         loop {
@@ -170,7 +170,7 @@ impl Monitor {
         for group in ["app", "init"] {
             let _ = self.driver.remove(&self.base.join(group));
         }
-        Ok(())
+        Ok(self)
     }
 
     /// Does what is due, until nothing is: then writes down and tells what changed.
