@@ -76,8 +76,9 @@ impl Bed {
     /// Folders only; the runner is started by `daemon`.
     pub fn new() -> Self {
         assert!(rustix::process::geteuid().is_root(), "these tests need root: sudo -E tests/run");
-        let root =
-            std::env::temp_dir().join(format!("swrun-bed-{}-{}", std::process::id(), number()));
+        // Of one length, so that no bed's root is the beginning of another's.
+        let name = format!("swrun-bed-{}-{:05}", std::process::id(), number());
+        let root = std::env::temp_dir().join(name);
         for folder in ["etc/swrun/profiles", "srv"] {
             fs::create_dir_all(root.join(folder)).expect("a temporary folder");
         }
