@@ -9,7 +9,7 @@ use super::launch::{Layout, unit};
 use super::registry::{Entry, Runner, View};
 use super::{link, orders};
 use crate::model::Wanted;
-use crate::sys::{channel, command};
+use crate::sys::{channel, command, files};
 use crate::wire::keep::Brief;
 
 /// A monitor that lived less than this is started again with a pause.
@@ -22,6 +22,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// be back within a second.
 const LONGEST_PAUSE_ONCE_UP: Duration = Duration::from_millis(400);
 
+/// For so long a new runner looks for monitors that the runner before had on their way up.
+const LOOKS_FOR: Duration = Duration::from_secs(2);
+const LOOKS_EVERY: Duration = Duration::from_millis(100);
+
 /// Keeps the environment until the runner forgets it or ends everything.
 pub async fn keep(runner: Rc<Runner>, entry: Rc<Entry>) {
     let mut wanted = entry.wanted.subscribe();
@@ -32,6 +36,11 @@ pub async fn keep(runner: Rc<Runner>, entry: Rc<Entry>) {
         let is_wanted = *wanted.borrow_and_update() == Wanted::Online && !runner.is_killing();
         if let Ok(socket) = channel::connect(&runner.places.monitor(&entry.name).join("sock")) {
             let since = Instant::now();
+            let was_saved = runner.saved(&entry.name).map(|saved| saved.wanted);
+            if was_saved == Some(Wanted::Stopped) {
+                // The runner that was ordered to stop it died over it.
+                tokio::task::spawn_local(finish_stop(Rc::clone(&runner), Rc::clone(&entry)));
+            }
             serve(&entry, socket).await;
             pause = if since.elapsed() < QUICK_DEATH {
                 grow(pause, LONGEST_PAUSE_ONCE_UP)
@@ -43,7 +52,12 @@ pub async fn keep(runner: Rc<Runner>, entry: Rc<Entry>) {
         }
         if !is_wanted {
             entry.view.send_modify(|view| (view.is_launching, view.trouble) = (false, None));
-            if wanted.changed().await.is_err() {
+            clean(&runner, &entry);
+            let is_new = runner.since.elapsed() < LOOKS_FOR;
+            if is_new && tokio::time::timeout(LOOKS_EVERY, wanted.changed()).await.is_err() {
+                continue;
+            }
+            if !is_new && wanted.changed().await.is_err() {
                 return;
             }
             (is_systemds, pause) = (false, Duration::ZERO);
@@ -93,6 +107,26 @@ fn is_stopped(entry: &Entry) -> bool {
     let properties =
         command::run("systemctl", &["show", "--property=ActiveState", &unit(&entry.name)]);
     properties.is_ok_and(|text| text.trim() == "ActiveState=inactive")
+}
+
+/// Asks the monitor to end, once it is connected.
+async fn finish_stop(runner: Rc<Runner>, entry: Rc<Entry>) {
+    let mut views = entry.view.subscribe();
+    let _ = views.wait_for(|view| view.is_connected).await;
+    if *entry.wanted.borrow() == Wanted::Stopped
+        && let Err(text) = orders::end_monitor(&runner, &entry).await
+    {
+        tracing::error!("{}: {text}", entry.name);
+    }
+}
+
+/// Removes what a monitor left that was killed while it was not wanted any more; one that is on its
+/// way up has the lock.
+fn clean(runner: &Runner, entry: &Entry) {
+    let lock = files::lock(&runner.places.monitor(&entry.name).join("lock"));
+    if let Ok(Some(_lock)) = lock {
+        runner.layout.clean(runner.driver.as_ref(), &runner.places, &entry.name);
+    }
 }
 
 fn grow(pause: Duration, longest: Duration) -> Duration {

@@ -132,7 +132,7 @@ async fn stop(runner: &Rc<Runner>, entry: &Rc<Entry>, wait: bool) -> Result<Stri
 }
 
 /// Ends the monitor with its app, whatever is wanted.
-async fn end_monitor(runner: &Rc<Runner>, entry: &Rc<Entry>) -> Result<(), String> {
+pub async fn end_monitor(runner: &Rc<Runner>, entry: &Rc<Entry>) -> Result<(), String> {
     if entry.connection().is_none() || runner.layout.stop_unit(&entry.name)? {
         return Ok(());
     }
