@@ -45,19 +45,26 @@ pub async fn carry_out(runner: Rc<Runner>, entry: Rc<Entry>, verb: Verb, wait: b
 }
 
 async fn start(runner: &Rc<Runner>, entry: &Rc<Entry>, wait: bool) -> Result<String, String> {
-    let view = entry.seen();
-    match view.brief.as_ref().map(|brief| brief.phase) {
-        Some(Phase::Online) if view.is_connected => {
+    let mut views = entry.view.subscribe();
+    let brief = Some(entry.seen()).filter(|view| view.is_connected).and_then(|view| view.brief);
+    match brief.map(|brief| (brief.phase, brief.ends)) {
+        Some((Phase::Online, _)) => {
             runner.want(entry, Wanted::Online)?;
             return Ok("is already online".to_owned());
         }
+        Some((Phase::Starting, ends)) => {
+            runner.want(entry, Wanted::Online)?;
+            if !wait {
+                return Ok("is starting already".to_owned());
+            }
+            return until(&mut views, "start", |view| came_up(view, ends, None)).await;
+        }
         // It died or gave up: its profile may have been mended since, so it is read again.
-        Some(_) if view.is_connected => return restart(runner, entry, wait).await,
-        _ => {}
+        Some(_) => return restart(runner, entry, wait).await,
+        None => {}
     }
     renew_spec(runner, entry)?;
     let was_wanted = *entry.wanted.borrow();
-    let mut views = entry.view.subscribe();
     runner.want(entry, Wanted::Online)?;
     if !wait {
         return Ok("is asked to start".to_owned());
