@@ -64,6 +64,21 @@ fn order(bed: &Bed, verb: &str, app: &App) -> Child {
         .expect("the program under test")
 }
 
+/// A runner that is killed while it takes over.
+fn kill_on_its_way_up(bed: &Bed, moment: Duration) {
+    let mut runner = Command::new(bed::swrun())
+        .arg("daemon")
+        .env("SWRUN_ROOT", bed.root())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the program under test");
+    std::thread::sleep(moment);
+    runner.kill().expect("our own child");
+    runner.wait().expect("our own child");
+}
+
 /// Whether the order succeeded.
 fn outcome(mut order: Child, verb: &str) -> bool {
     // The runner gives an order a minute.
@@ -141,7 +156,10 @@ fn whoever_dies_at_whatever_moment_all_is_as_it_is_wanted() {
         let pids = census::pids(&document);
         let mut victims = vec![victim(&mut chance, &apps)];
         if chance.below(3) == 0 {
-            victims.push(victim(&mut chance, &apps));
+            let second = victim(&mut chance, &apps);
+            if !victims.contains(&second) {
+                victims.push(second);
+            }
         }
         let verb = *chance.of(&["", "", "restart", "restart", "stop", "start", "start"]);
         // A stopped one is rather started than stopped again.
@@ -157,7 +175,6 @@ fn whoever_dies_at_whatever_moment_all_is_as_it_is_wanted() {
         for victim in &victims {
             let of = |name: &String, role: usize| pids.get(name).map(|pids| pids[role]);
             let pid = match victim {
-                // Killed twice it is dead once.
                 Victim::Runner => Some(i32::try_from(bed.daemon_pid()).expect("a pid")),
                 Victim::Monitor(name) => of(name, 0),
                 Victim::Init(name) => of(name, 1),
@@ -170,6 +187,9 @@ fn whoever_dies_at_whatever_moment_all_is_as_it_is_wanted() {
         let is_headless = victims.contains(&Victim::Runner);
         if is_headless {
             bed.kill_daemon();
+            if chance.below(2) == 0 {
+                kill_on_its_way_up(&bed, Duration::from_millis(chance.below(100)));
+            }
             bed.daemon();
         }
         let succeeded = order.map(|order| outcome(order, verb));

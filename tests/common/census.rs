@@ -1,6 +1,8 @@
 //! Counts what runs for a bed: one monitor, one init and one app for each environment that is wanted,
 //! and nothing besides. `#[path = "common/census.rs"] mod census;` beside `mod bed;`.
 
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +13,7 @@ use serde_json::Value;
 use crate::bed::{Bed, patience, texts};
 
 /// A process that belongs to the bed: by its cgroup, its command line, or its `SWRUN_ROOT`.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Process {
     command: String,
     /// Its path in the tree that decides membership, below the bed's group; none outside of it.
@@ -155,7 +157,7 @@ fn processes(bed: &Bed) -> BTreeMap<u32, Process> {
     known.collect()
 }
 
-/// The pids of the bed's environments, as [`settle`] told them: `name -> (monitor, init, app)`.
+/// The pids of the bed's environments that are online, as [`settle`] told them: `name -> (monitor, init, app)`.
 pub fn pids(document: &Value) -> BTreeMap<String, [i32; 3]> {
     let pid = |value: &Value| value.as_i64().and_then(|pid| i32::try_from(pid).ok());
     let environments = document["environments"].as_array().into_iter().flatten();
