@@ -87,7 +87,7 @@ async fn run(options: Options) -> Result<(), String> {
     layout.note(&options.places);
     let runner = Rc::new(Runner::new(options.places.clone(), layout, driver)?);
     let listener = server::listen(&options.places)?;
-    runner.begin();
+    runner.begin().await;
     let server = tokio::task::spawn_local(server::serve(Rc::clone(&runner), listener));
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     tracing::info!("swrun {} is ready: {}", env!("CARGO_PKG_VERSION"), runner.summary());

@@ -11,7 +11,6 @@ use crate::cli::output::Output;
 use crate::formats::clean::clean;
 use crate::model::{EnvSpec, Places};
 use crate::profile::{self, HostFacts, Position, Problem, Severity};
-use crate::reader;
 
 /// The answer of `check --json`.
 #[derive(Debug, Serialize)]
@@ -71,7 +70,7 @@ fn env_file(spec: &EnvSpec) -> Vec<Problem> {
     let Some(file) = &spec.env_file else { return Vec::new() };
     let path = spec.base.join(&file.path);
     let at = |line: usize| Position { line, column: 1 };
-    let findings = match reader::read(spec) {
+    let findings = match profile::read_env_file(spec) {
         Ok(findings) => findings,
         Err(error) => {
             let text = format!("could not be read as user \"{}\": {error}", spec.identity.user);
