@@ -59,6 +59,9 @@ async fn start(runner: &Rc<Runner>, entry: &Rc<Entry>, wait: bool) -> Result<Str
     renew_spec(runner, entry).await?;
     let was_wanted = *entry.wanted.borrow();
     let mut views = entry.view.subscribe();
+    // What was wrong before this order (a damaged spec, say) is not its outcome.
+    until_decided(&mut views).await;
+    entry.view.send_modify(|view| view.trouble = None);
     runner.want(entry, Wanted::Online)?;
     if !wait {
         return Ok("is asked to start".to_owned());
