@@ -1,18 +1,427 @@
-//! The cage of an instance, seen from inside by a probe.
+//! The cage of an instance, seen from inside by a probe: what the runner was started with (groups,
+//! variables, descriptors, signals) is set up on purpose, so that a leak of it would be seen.
 
 mod bed;
 
-use bed::{Bed, get};
-use serde_json::Value;
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use bed::{App, Bed, get, is_guest, patience, probe};
+use serde_json::{Value, json};
+
+const NO_CAPABILITY: &str = "0000000000000000";
+
+/// A bed whose runner has a group, a variable, a descriptor, an ignored and a blocked signal and a
+/// mask for its apps to inherit.
+fn leaky() -> Bed {
+    let mut bed = Bed::new();
+    let mut runner = Command::new("/bin/sh");
+    runner
+        .args(["-c", "umask 0; exec 9</etc/hostname; exec \"$0\" \"$@\""])
+        .args(["setpriv", "--groups", "54321"])
+        .args(["env", "--ignore-signal=USR2,HUP,PIPE", "--block-signal=USR1"])
+        .arg(bed::swrun())
+        .env("SWRUN_CANARY", "of the runner")
+        .env("LISTEN_FDS", "3");
+    bed.daemon_by(runner);
+    bed
+}
+
+/// Starts `command` as an environment that ends by itself, and waits for the JSON it writes.
+fn report_of(bed: &Bed, app: &App, program: &Path, paths: &[&str], more: &str) -> Value {
+    let out = writable(app);
+    let file = out.join("report.json");
+    let mut command =
+        vec![program.to_str().expect("plain"), "report", file.to_str().expect("plain")];
+    command.extend(paths);
+    let more = format!(
+        "writable = [\"{}\"]\nread-only = [\"{}\"]\n{more}\n[restart]\npolicy = \"never\"",
+        out.display(),
+        probe::path().display()
+    );
+    bed.profile(app, &command, &more);
+    bed.ok(&["start", "--no-wait", &app.name]);
+    until("a report", || serde_json::from_slice(&fs::read(&file).ok()?).ok())
+}
+
+/// A folder of the app's that it may write.
+fn writable(app: &App) -> PathBuf {
+    let out = app.home.join("out");
+    fs::create_dir_all(&out).expect("our own folder");
+    chown(&out, Some(app.uid), Some(app.uid)).expect("root may");
+    out
+}
+
+#[track_caller]
+fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + patience();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "{what} did not come");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn report(app: &App, paths: &[&str]) -> Value {
+    let query: Vec<String> = paths.iter().map(|path| format!("path={path}")).collect();
+    let text = get(app.port, &format!("/report?{}", query.join("&"))).expect("it answers");
+    serde_json::from_str(&text).expect("JSON")
+}
 
 #[test]
-fn the_app_is_its_user_and_nothing_more() {
+fn the_app_is_its_user_and_inherits_nothing() {
+    let bed = leaky();
+    let app = bed.app("shop");
+    let report = report_of(&bed, &app, probe::path(), &[], "[env]\nGIVEN = \"yes\"");
+
+    let (uid, none): (_, [u32; 0]) = (app.uid, []);
+    assert_eq!(report["uid"], json!([uid, uid, uid, uid]));
+    assert_eq!(report["gid"], json!([uid, uid, uid, uid]));
+    assert_eq!(report["groups"], json!(none), "none are listed, the runner's are not inherited");
+
+    let sets = report["capabilities"].as_object().expect("five sets");
+    assert_eq!(sets.len(), 5);
+    for (set, bits) in sets {
+        assert_eq!(bits, NO_CAPABILITY, "{set}");
+    }
+    assert_eq!(report["no_new_privs"], 1);
+    // capabilities(7): NOROOT and NO_SETUID_FIXUP are bits 0 and 2, KEEP_CAPS 4, NO_CAP_AMBIENT_RAISE
+    // 6, each with its lock in the next bit.
+    let bits = report["securebits"].as_u64().expect("readable");
+    for (name, wanted) in [("NOROOT", 0b11), ("KEEP_CAPS", 0b10_0000), ("AMBIENT", 0b1100_0000)] {
+        assert_eq!(bits & wanted, wanted, "{name}: {bits:#b}");
+    }
+    assert_eq!(bits & 0b1_0000, 0, "capabilities are not kept: {bits:#b}");
+
+    let keys: BTreeSet<_> = report["environment"].as_object().expect("known").keys().collect();
+    let wanted =
+        ["GIVEN", "HOME", "LANG", "LOGNAME", "PATH", "SWRUN_ENV", "SWRUN_INSTANCE", "USER"];
+    assert_eq!(keys, wanted.map(str::to_owned).iter().collect(), "{}", report["environment"]);
+
+    let open: Vec<_> = report["descriptors"].as_object().expect("known").keys().collect();
+    assert_eq!(open, ["0", "1", "2"], "{}", report["descriptors"]);
+    assert_eq!(report["stdin"]["is_dev_null"], true);
+    for number in ["1", "2"] {
+        let target = report["descriptors"][number].as_str().expect("a link");
+        assert!(target.starts_with("pipe:"), "{number} is {target}");
+    }
+    assert_ne!(report["descriptors"]["1"], report["descriptors"]["2"]);
+
+    assert_eq!(report["umask"], "0027");
+    assert_eq!(report["rlimits"]["core"], json!([1, 1]));
+    assert_eq!(report["signals"]["blocked"], NO_CAPABILITY);
+    assert_eq!(report["signals"]["ignored"], NO_CAPABILITY);
+    assert_eq!(report["signals"]["pending"], NO_CAPABILITY);
+    assert_eq!(report["cwd"], app.home.to_str().expect("plain"));
+    assert_eq!(report["sid"], report["pid"], "a session of its own: no terminal");
+    bed.end();
+}
+
+/// Rust's runtime ignores SIGPIPE by itself, so this is asked of a program without one.
+#[test]
+fn no_signal_is_ignored_not_even_sigpipe() {
+    let bed = leaky();
+    let app = bed.app("shop");
+    bed.profile(&app, &["/bin/cat", "/proc/self/status"], "[restart]\npolicy = \"never\"");
+    bed.ok(&["start", "--no-wait", &app.name]);
+    let line = |name: &str| {
+        until(name, || bed.log(&app, "out.log").into_iter().find(|line| line.starts_with(name)))
+    };
+    for name in ["SigIgn", "SigBlk", "SigCgt"] {
+        assert_eq!(line(&format!("{name}:")), format!("{name}:\t{NO_CAPABILITY}"));
+    }
+    bed.end();
+}
+
+/// A user of the host's database, gone with this value.
+struct User {
+    name: String,
+    groups: Vec<String>,
+}
+
+impl User {
+    fn new(uid: u32) -> Self {
+        let name = format!("swt{uid}");
+        let groups = vec![format!("swt{uid}a"), format!("swt{uid}b")];
+        let user = Self { name, groups };
+        tool(&["groupadd", "-g", &uid.to_string(), &user.name]);
+        for (group, number) in user.groups.iter().zip(user.numbers(uid)) {
+            tool(&["groupadd", "-g", &number.to_string(), group]);
+        }
+        let (number, list) = (uid.to_string(), user.groups.join(","));
+        tool(&["useradd", "-M", "-u", &number, "-g", &number, "-G", &list, &user.name]);
+        user
+    }
+
+    /// Far from every uid of the beds.
+    fn numbers(&self, uid: u32) -> [u32; 2] {
+        [uid + 10_000_000, uid + 20_000_000]
+    }
+}
+
+impl Drop for User {
+    fn drop(&mut self) {
+        for words in [vec!["userdel", &self.name], vec!["groupdel", &self.name]]
+            .into_iter()
+            .chain(self.groups.iter().map(|group| vec!["groupdel", group.as_str()]))
+        {
+            // The group of the user's own name goes with the user.
+            let _ = Command::new(words[0]).args(&words[1..]).stderr(Stdio::null()).status();
+        }
+    }
+}
+
+fn tool(words: &[&str]) {
+    let output = Command::new(words[0]).args(&words[1..]).output().expect("Debian has it");
+    assert!(output.status.success(), "{words:?}: {:?}", bed::texts(&output));
+}
+
+#[test]
+fn supplementary_groups_are_those_of_the_user_and_no_others() {
+    let bed = leaky();
+    let app = bed.app("shop");
+    let user = User::new(app.uid);
+    let out = writable(&app);
+    let file = out.join("report.json");
+    let words = [probe::path(), Path::new("report"), &file];
+    let words = words.map(|word| word.to_str().expect("plain"));
+    let more = format!(
+        "writable = [\"{}\"]\nread-only = [\"{}\"]\n[restart]\npolicy = \"never\"",
+        out.display(),
+        words[0]
+    );
+    bed.profile(&app, &words, &more);
+    let path = bed.profile_path(&app);
+    let text = fs::read_to_string(&path).expect("just written");
+    let named = text.replace(&format!("user = {}", app.uid), &format!("user = \"{}\"", user.name));
+    assert_ne!(text, named);
+    fs::write(&path, named).expect("ours");
+    bed.ok(&["start", "--no-wait", &app.name]);
+    let report: Value = until("a report", || serde_json::from_slice(&fs::read(&file).ok()?).ok());
+
+    assert_eq!(report["uid"], json!([app.uid, app.uid, app.uid, app.uid]));
+    assert_eq!(report["environment"]["USER"], user.name.as_str());
+    let numbers = |value: &Value| -> BTreeSet<u64> {
+        value.as_array().expect("a list").iter().filter_map(Value::as_u64).collect()
+    };
+    let mut wanted: BTreeSet<u64> = user.numbers(app.uid).map(u64::from).into();
+    let show: Value = serde_json::from_str(&bed.ok(&["show", "--json", "shop"])).expect("JSON");
+    assert_eq!(numbers(&report["groups"]), numbers(&show["spec"]["identity"]["groups"]));
+    // Its own primary group may stand among them (initgroups(3) does so).
+    wanted.insert(app.uid.into());
+    let mut found = numbers(&report["groups"]);
+    found.insert(app.uid.into());
+    assert_eq!(found, wanted);
+    bed.end();
+}
+
+#[test]
+fn the_namespaces_are_its_own_and_the_network_is_the_hosts() {
+    let bed = leaky();
+    let app = bed.app("shop");
+    let report = report_of(&bed, &app, probe::path(), &[], "");
+    for (name, is_shared) in [
+        ("mnt", false),
+        ("pid", false),
+        ("ipc", false),
+        ("uts", false),
+        ("cgroup", false),
+        ("net", true),
+    ] {
+        let host = fs::read_link(format!("/proc/self/ns/{name}")).expect("there");
+        let own = report["namespaces"][name].as_str().expect("a link");
+        assert!(own.starts_with(&format!("{name}:[")), "{own}");
+        assert_eq!(own == host.to_str().expect("plain"), is_shared, "{name}: {own}");
+    }
+    assert_eq!(report["hostname"], "shop");
+    let groups = report["cgroup"].as_array().expect("lines");
+    assert!(groups.contains(&json!("0::/")), "it is the root of what it sees: {groups:?}");
+    // Its init and itself, and nobody else.
+    let pids: Vec<_> = report["processes"]
+        .as_array()
+        .expect("readable")
+        .iter()
+        .filter_map(|process| process["pid"].as_i64())
+        .collect();
+    assert_eq!(json!(pids), json!([1, report["pid"]]), "{}", report["processes"]);
+    assert_eq!(report["ppid"], 1);
+    bed.end();
+}
+
+#[test]
+fn the_hosts_files_cannot_be_written_and_those_of_others_not_be_seen() {
+    let bed = leaky();
+    let other = bed.app("other");
+    fs::write(other.home.join("secret"), "").expect("ours");
+    let app = bed.app("shop");
+    let home = app.home.to_str().expect("plain");
+    let out = format!("{home}/out");
+    let below = |path: &str| bed.root().join(path).to_str().expect("plain").to_owned();
+    let (of_other, secret) = (below("srv/other"), below("srv/other/secret"));
+    let own_places = ["etc/swrun", "var/lib/swrun", "run/swrun", "var/log/swrun"].map(below);
+    let mut paths = vec!["/", "/usr", "/etc", "/etc/passwd", "/dev", "/sys/fs/cgroup", "/var"];
+    paths.extend([home, &out, "/tmp", "/dev/shm", "/proc/1/environ", "/proc/sys/kernel/hostname"]);
+    let hidden = ["/root", "/home", "/var/lib/swrun", "/run/swrun", "/var/log", "/boot", "/opt"];
+    paths.extend(hidden);
+    paths.extend([&*of_other, &*secret, "/etc/swrun"]);
+    paths.extend(own_places.iter().map(String::as_str));
+    let report = report_of(&bed, &app, probe::path(), &paths, "");
+    let seen = &report["paths"];
+
+    for path in ["/", "/usr", "/etc", "/dev", home] {
+        assert_eq!(seen[path]["exists"], true, "{path}");
+        assert_eq!(seen[path]["can_write"], false, "{path}");
+        // Not by its mode alone: the folder of its own could be written otherwise.
+        assert_eq!(seen[path]["write_error"], "EROFS", "{path}");
+    }
+    for path in ["/etc/passwd", "/sys/fs/cgroup", "/var", "/proc/sys/kernel/hostname"] {
+        assert_eq!(seen[path]["can_write"], false, "{path}");
+    }
+    assert_eq!(seen["/proc/1/environ"]["can_read"], false);
+    for path in [&*out, "/tmp", "/dev/shm"] {
+        assert_eq!(seen[path]["can_write"], true, "{path}: {}", seen[path]);
+    }
+    for path in hidden.iter().copied().chain([&*of_other, &secret]) {
+        assert_eq!(seen[path]["exists"], false, "{path}: {}", seen[path]);
+    }
+    for path in own_places {
+        assert_eq!(seen[&path]["exists"], false, "{path}");
+    }
+    // The name may be there as a mark of the host's /etc, what is in it is not.
+    assert!(seen["/etc/swrun"]["exists"] == false || seen["/etc/swrun"]["can_list"] == false);
+
+    // Whatever is mounted writable is private, or was listed.
+    let mounts = report["mounts"].as_array().expect("readable");
+    let of_the_app = ["/tmp", "/run", "/dev/shm", "/proc", "/sys/fs/cgroup", &*out];
+    for mount in mounts {
+        let point = mount["point"].as_str().expect("a path");
+        let options: Vec<_> = mount["options"].as_str().expect("options").split(',').collect();
+        if !options.contains(&"ro") {
+            assert!(of_the_app.contains(&point), "{mount}");
+            let is_private = ["tmpfs", "proc"].map(|kind| mount["type"] == kind).contains(&true);
+            assert!(is_private || point == out, "{mount}");
+        }
+        assert!(options.contains(&"nosuid"), "{mount}");
+        assert!(point == "/dev" || options.contains(&"nodev"), "{mount}");
+    }
+    bed.end();
+}
+
+#[test]
+fn what_is_in_tmp_and_shm_is_seen_by_nobody_else() {
+    let bed = Bed::running();
+    let mark = format!("mark-{}", std::process::id());
+    let (tmp, shm) = (format!("/tmp/{mark}"), format!("/dev/shm/{mark}"));
+    let apps = [bed.app("one"), bed.app("two")];
+    let probe = probe::path().display();
+    for (app, script) in apps.iter().zip([
+        format!("echo > {tmp}; echo > {shm}; exec {probe} serve"),
+        format!("exec {probe} serve"),
+    ]) {
+        bed.env_file(app, &format!("PORT={}\n", app.port));
+        let more = format!("ports = [{}]\nread-only = [\"{probe}\"]", app.port);
+        bed.profile(app, &["/bin/sh", "-c", &script], &more);
+        bed.start(app);
+    }
+    for (app, is_there) in apps.iter().zip([true, false]) {
+        let seen = report(app, &[&tmp, &shm])["paths"].clone();
+        for path in [&tmp, &shm] {
+            assert_eq!(seen[path]["exists"], is_there, "{}: {path}: {seen}", app.name);
+        }
+    }
+    assert!(!Path::new(&tmp).exists() && !Path::new(&shm).exists(), "on the host");
+    bed.end();
+}
+
+#[test]
+fn a_setuid_program_gives_nothing() {
+    let bed = Bed::running();
+    let app = bed.app("shop");
+    let program = app.home.join("become-root");
+    fs::copy(probe::path(), &program).expect("ours");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o6755)).expect("ours");
+    let report = report_of(&bed, &app, &program, &[], "");
+    assert_eq!(report["uid"], json!([app.uid, app.uid, app.uid, app.uid]));
+    assert_eq!(report["gid"], json!([app.uid, app.uid, app.uid, app.uid]));
+    assert_eq!(report["capabilities"]["effective"], NO_CAPABILITY);
+    bed.end();
+}
+
+#[test]
+fn init_has_no_power_and_no_pipe_of_the_app() {
     let bed = Bed::running();
     let app = bed.app("shop");
     bed.probe(&app, "");
+    let status = bed.start(&app);
+    let pid = bed::pid(&status);
+    let init = status["instances"][0]["init_pid"].as_i64().expect("a pid");
+
+    let text = fs::read_to_string(format!("/proc/{init}/status")).expect("it lives");
+    for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+        assert!(text.contains(&format!("{set}:\t{NO_CAPABILITY}\n")), "{set}\n{text}");
+    }
+    assert!(text.contains("NoNewPrivs:\t1\n"), "{text}");
+
+    let links = |pid: i64| -> BTreeSet<String> {
+        let folder = fs::read_dir(format!("/proc/{pid}/fd")).expect("it lives");
+        let targets = folder.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+        targets.map(|target| target.display().to_string()).collect()
+    };
+    let pipes: BTreeSet<_> =
+        links(pid.into()).into_iter().filter(|target| target.starts_with("pipe:")).collect();
+    assert_eq!(pipes.len(), 2, "{pipes:?}");
+    let of_init = links(init);
+    assert!(pipes.is_disjoint(&of_init), "{pipes:?} {of_init:?}");
+
+    // ptrace(2), access mode checking: without a capability one may look into a process of one's own
+    // uid and none of its capabilities only while that is dumpable.
+    let look = |pid: i64| {
+        Command::new("setpriv")
+            .args(["--inh-caps=-all", "--bounding-set=-all", "readlink"])
+            .arg(format!("/proc/{pid}/cwd"))
+            .output()
+            .expect("Debian has it")
+    };
+    let mut dumpable = Command::new("setpriv")
+        .args(["--inh-caps=-all", "--bounding-set=-all", "sleep", "1000"])
+        .spawn()
+        .expect("Debian has it");
+    let sleeps = || fs::read_to_string(format!("/proc/{}/comm", dumpable.id())).ok();
+    until("sleep", || sleeps().filter(|comm| comm == "sleep\n"));
+    let control = look(dumpable.id().into());
+    dumpable.kill().expect("our own");
+    dumpable.wait().expect("our own");
+    assert!(control.status.success(), "the test itself: {:?}", bed::texts(&control));
+    assert!(!look(init).status.success(), "init is dumpable");
+    bed.end();
+}
+
+#[test]
+fn node_sees_its_ceiling_and_its_processors() {
+    let node = Path::new("/usr/bin/node");
+    if !node.exists() {
+        assert!(is_guest(), "tests/run installs node");
+        eprintln!("skipped: this guest has no node");
+        return;
+    }
+    let bed = Bed::running();
+    let app = bed.app("shop");
+    let script = "console.log(JSON.stringify({ ceiling: process.constrainedMemory(), \
+        cpus: require('os').cpus().length, \
+        heap: require('v8').getHeapStatistics().heap_size_limit })); setInterval(() => {}, 1000)";
+    fs::write(app.home.join("index.js"), script).expect("ours");
+    bed.profile(&app, &["node", "index.js"], "[limits]\nmemory-max = \"512M\"");
     bed.start(&app);
-    let report: Value =
-        serde_json::from_str(&get(app.port, "/report").expect("it answers")).expect("JSON");
-    assert_eq!(report["uid"], serde_json::json!([app.uid, app.uid, app.uid, app.uid]));
+    let line = until("a line", || bed.log(&app, "out.log").into_iter().next());
+    let said: Value = serde_json::from_str(&line).expect("JSON");
+    assert_eq!(said["ceiling"], 512 << 20);
+    assert!(said["cpus"].as_u64().is_some_and(|count| count > 0), "{said}");
+    assert!(said["heap"].as_u64().is_some_and(|bytes| bytes < 512 << 20), "{said}");
     bed.end();
 }

@@ -4,9 +4,10 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::rc::Rc;
 
+use super::profiles::Known;
 use super::registry::{Entry, Runner};
-use crate::model::{EnvName, Wanted};
-use crate::profile::{self, HostFacts};
+use crate::model::{EnvName, Port, Protocol, Wanted};
+use crate::profile;
 use crate::sys::files;
 use crate::wire::ask::AdHoc;
 
@@ -26,26 +27,44 @@ pub fn add(runner: &Rc<Runner>, ad_hoc: &AdHoc) -> Result<Rc<Entry>, String> {
         }
     }
     let text = profile_text(ad_hoc)?;
-    let before = std::fs::read(&file).ok();
+    let errors = runner.errors_of_new(&file, &text);
+    if !errors.is_empty() {
+        return Err(errors.join("\n"));
+    }
     files::replace(&file, text.as_bytes(), 0o600)
         .map_err(|e| format!("could not write \"{}\": {e}", file.display()))?;
-    if let Err(text) = check(runner, &file) {
-        let _ = match before {
-            Some(before) => files::replace(&file, &before, 0o600),
-            None => std::fs::remove_file(&file),
-        };
-        return Err(text);
-    }
     Ok(runner.entry(&name).unwrap_or_else(|| runner.adopt(name, Wanted::Stopped)))
 }
 
-fn check(runner: &Rc<Runner>, file: &std::path::Path) -> Result<(), String> {
-    let folders = [runner.places.profiles(), runner.places.ad_hoc_profiles()];
-    let sources = profile::collect(&folders);
-    let checked =
-        profile::check_all(&sources.sources, &HostFacts::of_this_host(runner.places.clone()));
-    let errors: Vec<String> = checked.errors_of(file).map(ToString::to_string).collect();
-    if errors.is_empty() { Ok(()) } else { Err(errors.join("\n")) }
+/// Without a port in its profile, `PORT` of its `.env` is an ad-hoc environment's port: looked up at
+/// each start, as the app does.
+///
+/// # Errors
+/// The port is another environment's.
+pub async fn add_port_of_env_file(runner: &Runner, known: &mut Known) -> Result<(), String> {
+    let Some(spec) = known.spec.as_mut().filter(|spec| spec.ports.is_empty()) else {
+        return Ok(());
+    };
+    // `[env]` wins over the file, in this too.
+    if !known.is_ad_hoc || spec.env.contains_key("PORT") {
+        return Ok(());
+    }
+    let asked = spec.clone();
+    let found = tokio::task::spawn_blocking(move || profile::read_env_file(&asked)).await;
+    let port = match found {
+        Ok(Ok(findings)) => findings.port,
+        // The start reads the same file and says what is wrong with it.
+        Ok(Err(_)) | Err(_) => None,
+    };
+    let Some(port) = port.map(|port| Port { port, proto: Protocol::Tcp }) else { return Ok(()) };
+    if let Some(owner) = runner.owner_of(port, &known.name) {
+        return Err(format!(
+            "cannot be started: port {} of its .env file is that of \"{owner}\"",
+            port.port
+        ));
+    }
+    spec.ports.push(port);
+    Ok(())
 }
 
 fn profile_text(ad_hoc: &AdHoc) -> Result<String, String> {
@@ -62,8 +81,13 @@ fn profile_text(ad_hoc: &AdHoc) -> Result<String, String> {
     set("user", user.into());
     set("command", ad_hoc.command.clone().into());
     set("cwd", ad_hoc.cwd.to_string_lossy().into_owned().into());
-    let ports: Vec<toml::Value> = ad_hoc
-        .ports
+    let named = ad_hoc.env.iter().find(|(key, _)| key == "PORT").map(|(_, port)| port);
+    let ports: &[String] = match named {
+        // The app is told this one; what is no port number is the app's own affair.
+        Some(port) if ad_hoc.ports.is_empty() && is_port(port) => std::slice::from_ref(port),
+        _ => &ad_hoc.ports,
+    };
+    let ports: Vec<toml::Value> = ports
         .iter()
         .map(|port| port.parse::<i64>().map_or_else(|_| port.clone().into(), Into::into))
         .collect();
@@ -72,6 +96,10 @@ fn profile_text(ad_hoc: &AdHoc) -> Result<String, String> {
         ad_hoc.env.iter().map(|(key, value)| (key.clone(), value.clone().into())).collect();
     set("env", env.into());
     toml::to_string(&table).map_err(|error| format!("could not write the profile: {error}"))
+}
+
+fn is_port(text: &str) -> bool {
+    text.parse::<u16>().is_ok_and(|port| port > 0)
 }
 
 /// The user is the owner of the folder; root is refused, as everywhere.

@@ -87,7 +87,7 @@ async fn run(options: Options) -> Result<(), String> {
     layout.note(&options.places);
     let runner = Rc::new(Runner::new(options.places.clone(), layout, driver)?);
     let listener = server::listen(&options.places)?;
-    runner.begin();
+    runner.begin().await;
     let server = tokio::task::spawn_local(server::serve(Rc::clone(&runner), listener));
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     tracing::info!("swrun {} is ready: {}", env!("CARGO_PKG_VERSION"), runner.summary());
@@ -95,7 +95,7 @@ async fn run(options: Options) -> Result<(), String> {
         tokio::select! {
             _ = on_term.recv() => break,
             _ = on_int.recv() => break,
-            _ = on_hup.recv() => runner.reload(),
+            _ = on_hup.recv() => runner.reload().await,
             () = runner.killed() => {
                 tracing::info!("every environment is stopped; the runner ends");
                 server.abort();

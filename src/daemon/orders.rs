@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::adhoc;
 use super::profiles::Known;
 use super::registry::{Entry, Runner, View};
 use crate::formats::{journal, spec_file};
@@ -63,8 +64,11 @@ async fn start(runner: &Rc<Runner>, entry: &Rc<Entry>, wait: bool) -> Result<Str
         Some(_) => return restart(runner, entry, wait).await,
         None => {}
     }
-    renew_spec(runner, entry)?;
+    renew_spec(runner, entry).await?;
     let was_wanted = *entry.wanted.borrow();
+    // What was wrong before this order (a damaged spec, say) is not its outcome.
+    until_decided(&mut views).await;
+    entry.view.send_modify(|view| view.trouble = None);
     runner.want(entry, Wanted::Online)?;
     if !wait {
         return Ok("is asked to start".to_owned());
@@ -88,7 +92,7 @@ async fn restart(runner: &Rc<Runner>, entry: &Rc<Entry>, wait: bool) -> Result<S
     };
     let path = runner.places.spec(&entry.name);
     let before = std::fs::read(&path).ok();
-    renew_spec(runner, entry)?;
+    renew_spec(runner, entry).await?;
     let seen = entry.seen().brief;
     let ends = seen.as_ref().map_or(0, |brief| brief.ends);
     let mut views = entry.view.subscribe();
@@ -216,13 +220,14 @@ pub async fn kill(runner: &Rc<Runner>) -> Vec<Outcome> {
 ///
 /// # Errors
 /// The profile has errors, or the spec could not be written: the one before is still there.
-pub fn renew_spec(runner: &Runner, entry: &Entry) -> Result<(), String> {
+pub async fn renew_spec(runner: &Runner, entry: &Entry) -> Result<(), String> {
     let path = runner.places.spec(&entry.name);
-    let known = match runner.resolve(&entry.name) {
+    let mut known = match runner.resolve(&entry.name) {
         Ok(known) => known,
         Err(_) if entry.known.borrow().is_none() && spec_file::read(&path).is_ok() => return Ok(()),
         Err(text) => return Err(format!("cannot be started:\n{text}")),
     };
+    adhoc::add_port_of_env_file(runner, &mut known).await?;
     let spec: &EnvSpec = known.spec.as_ref().ok_or("cannot be started: its profile has errors")?;
     spec_file::write(&path, spec)
         .map_err(|e| format!("its spec \"{}\" could not be written: {e}", path.display()))?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::model::{EnvName, EnvSpec, Places};
-use crate::profile::{self, Checked, HostFacts, Problem, UserChoice};
+use crate::profile::{self, Checked, HostFacts, Problem, Source, UserChoice};
 
 /// A profile that can be started.
 #[derive(Debug, Clone)]
@@ -40,9 +40,8 @@ pub struct Profiles {
 #[must_use]
 pub fn read_all(places: &Places, auto_uids: &BTreeMap<EnvName, u32>) -> Profiles {
     let sources = profile::collect(&[places.profiles(), places.ad_hoc_profiles()]);
-    let host =
-        HostFacts { auto_uids: auto_uids.clone(), ..HostFacts::of_this_host(places.clone()) };
-    let Checked { profiles, problems } = profile::check_all(&sources.sources, &host);
+    let Checked { profiles, problems } =
+        profile::check_all(&sources.sources, &host_facts(places, auto_uids));
     let ad_hoc = places.ad_hoc_profiles();
     let known = profiles
         .into_iter()
@@ -62,6 +61,26 @@ pub fn read_all(places: &Places, auto_uids: &BTreeMap<EnvName, u32>) -> Profiles
         .collect();
     let problems = sources.problems.into_iter().chain(problems).collect();
     Profiles { known, problems }
+}
+
+fn host_facts(places: &Places, auto_uids: &BTreeMap<EnvName, u32>) -> HostFacts {
+    HostFacts { auto_uids: auto_uids.clone(), ..HostFacts::of_this_host(places.clone()) }
+}
+
+/// The errors that a profile would have if `file` held `text`, beside all others.
+#[must_use]
+pub fn errors_of_new(
+    places: &Places,
+    auto_uids: &BTreeMap<EnvName, u32>,
+    file: &Path,
+    text: &str,
+) -> Vec<String> {
+    let mut sources = profile::collect(&[places.profiles(), places.ad_hoc_profiles()]).sources;
+    sources.retain(|source| source.file != file);
+    // Last: what it has in common with another is its own error.
+    sources.push(Source { file: file.to_owned(), text: text.to_owned() });
+    let checked = profile::check_all(&sources, &host_facts(places, auto_uids));
+    checked.errors_of(file).map(ToString::to_string).collect()
 }
 
 /// The spec of one environment as its profile is now.

@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -15,7 +15,8 @@ use super::orders;
 use super::profiles::{self, Known, Profiles};
 use super::state::{self, Saved, State};
 use crate::cgroup::Driver;
-use crate::model::{EnvName, Places, Wanted};
+use crate::formats::spec_file;
+use crate::model::{EnvName, Places, Port, Wanted};
 use crate::wire::keep::Brief;
 
 /// The runner.
@@ -117,7 +118,7 @@ impl Runner {
     }
 
     /// Finds the monitors that live, and starts what is wanted and lacks one.
-    pub fn begin(self: &Rc<Self>) {
+    pub async fn begin(self: &Rc<Self>) {
         self.read_profiles();
         let living = self.living_monitors();
         let known: Vec<EnvName> = self.environments.borrow().keys().cloned().collect();
@@ -129,27 +130,27 @@ impl Runner {
         for entry in self.entries() {
             if !living.contains(&entry.name) {
                 // A boot: the profile as it is now counts, and where it has errors the last good one.
-                self.renew_spec_of_wanted(&entry);
+                self.renew_spec_of_wanted(&entry).await;
             }
             tokio::task::spawn_local(keeper::keep(Rc::clone(self), entry));
         }
     }
 
     /// Writes the spec of an environment that its keeper is about to start.
-    fn renew_spec_of_wanted(&self, entry: &Rc<Entry>) {
+    async fn renew_spec_of_wanted(&self, entry: &Rc<Entry>) {
         if *entry.wanted.borrow() == Wanted::Online
-            && let Err(text) = orders::renew_spec(self, entry)
+            && let Err(text) = orders::renew_spec(self, entry).await
         {
             tracing::error!("{}: {text}", entry.name);
         }
     }
 
     /// Reads the profiles again; running environments are not touched, new ones start as at a boot.
-    pub fn reload(self: &Rc<Self>) {
+    pub async fn reload(self: &Rc<Self>) {
         let before: Vec<EnvName> = self.environments.borrow().keys().cloned().collect();
         self.read_profiles();
         for entry in self.entries().into_iter().filter(|entry| !before.contains(&entry.name)) {
-            self.renew_spec_of_wanted(&entry);
+            self.renew_spec_of_wanted(&entry).await;
             tokio::task::spawn_local(keeper::keep(Rc::clone(self), entry));
         }
         tracing::info!("the profiles were read again: {}", self.summary());
@@ -180,6 +181,24 @@ impl Runner {
     /// All profiles as their files are now.
     pub fn profiles(&self) -> Profiles {
         profiles::read_all(&self.places, &self.state.borrow().auto_uids)
+    }
+
+    /// The errors that a profile would have if `file` held `text`.
+    pub fn errors_of_new(&self, file: &Path, text: &str) -> Vec<String> {
+        profiles::errors_of_new(&self.places, &self.state.borrow().auto_uids, file, text)
+    }
+
+    /// The environment other than `name` that has `port`, by its profile or by what it runs with.
+    pub fn owner_of(&self, port: Port, name: &EnvName) -> Option<EnvName> {
+        let has_port = |entry: &Rc<Entry>| {
+            let known = entry.known.borrow();
+            let spec = known.as_ref().and_then(|known| known.spec.as_ref());
+            spec.is_some_and(|spec| spec.ports.contains(&port))
+                || spec_file::read(&self.places.spec(&entry.name))
+                    .is_ok_and(|spec| spec.ports.contains(&port))
+        };
+        let others = self.entries().into_iter().filter(|entry| entry.name != *name);
+        others.filter(has_port).map(|entry| entry.name.clone()).next()
     }
 
     /// The profile of one environment as its file is now; a number it was given is kept.

@@ -1,7 +1,7 @@
 //! The control socket: bounded in frames, time and connections, so that no caller can starve another.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
+use std::cell::{Cell, RefCell};
+use std::cmp::Reverse;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::rc::Rc;
@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 
 use super::answer::answer;
 use super::peer;
@@ -46,9 +47,52 @@ pub fn listen(places: &Places) -> Result<UnixListener, String> {
     Ok(listener)
 }
 
+/// A connection that is served.
+#[derive(Debug)]
+struct Guest {
+    uid: u32,
+    /// Its request has not come yet: nothing is lost when it is sent away.
+    is_silent: Cell<bool>,
+}
+
+/// Who is served now, the oldest first.
+#[derive(Debug, Default)]
+struct Guests(RefCell<Vec<(Rc<Guest>, AbortHandle)>>);
+
+impl Guests {
+    fn count(&self) -> usize {
+        self.0.borrow().len()
+    }
+
+    fn of_user(&self, uid: u32) -> usize {
+        self.0.borrow().iter().filter(|(guest, _)| guest.uid == uid).count()
+    }
+
+    /// Sends the oldest silent guest away, of the user who has the most: who opens connections and
+    /// says nothing takes the place of nobody else. `false` where all have asked for something.
+    fn make_room(&self) -> bool {
+        let oldest = self
+            .0
+            .borrow()
+            .iter()
+            .enumerate()
+            .filter(|(_, (guest, _))| guest.is_silent.get())
+            .max_by_key(|(index, (guest, _))| (self.of_user(guest.uid), Reverse(*index)))
+            .map(|(index, _)| index);
+        let Some(oldest) = oldest else { return false };
+        let (_, task) = self.0.borrow_mut().remove(oldest);
+        task.abort();
+        true
+    }
+
+    fn leave(&self, guest: &Rc<Guest>) {
+        self.0.borrow_mut().retain(|(other, _)| !Rc::ptr_eq(other, guest));
+    }
+}
+
 /// Serves for ever.
 pub async fn serve(runner: Rc<Runner>, listener: UnixListener) {
-    let connected: Rc<RefCell<HashMap<u32, usize>>> = Rc::default();
+    let guests: Rc<Guests> = Rc::default();
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
@@ -60,29 +104,22 @@ pub async fn serve(runner: Rc<Runner>, listener: UnixListener) {
             }
         };
         let uid = stream.peer_cred().map_or(u32::MAX, |credentials| credentials.uid());
-        let is_full = {
-            let connected = connected.borrow();
-            let own = connected.get(&uid).copied().unwrap_or(0);
-            connected.values().sum::<usize>() >= MOST_CONNECTIONS
-                || (uid != 0 && own >= MOST_OF_ONE_USER)
-        };
-        if is_full {
+        let is_refused = uid != 0 && guests.of_user(uid) >= MOST_OF_ONE_USER;
+        if is_refused || (guests.count() >= MOST_CONNECTIONS && !guests.make_room()) {
             tokio::task::spawn_local(refuse(stream));
             continue;
         }
-        *connected.borrow_mut().entry(uid).or_default() += 1;
-        let (runner, connected) = (Rc::clone(&runner), Rc::clone(&connected));
-        tokio::task::spawn_local(async move {
-            // A caller that misbehaves is its own problem.
-            let _ = one(runner, stream).await;
-            let mut connected = connected.borrow_mut();
-            if let Some(count) = connected.get_mut(&uid) {
-                *count -= 1;
-                if *count == 0 {
-                    connected.remove(&uid);
-                }
-            }
-        });
+        let guest = Rc::new(Guest { uid, is_silent: Cell::new(true) });
+        let task = {
+            let (runner, guests, guest) =
+                (Rc::clone(&runner), Rc::clone(&guests), Rc::clone(&guest));
+            tokio::task::spawn_local(async move {
+                // A caller that misbehaves is its own problem.
+                let _ = one(runner, stream, &guest).await;
+                guests.leave(&guest);
+            })
+        };
+        guests.0.borrow_mut().push((guest, task.abort_handle()));
     }
 }
 
@@ -92,7 +129,7 @@ async fn refuse(mut stream: UnixStream) {
     let _ = tokio::time::timeout(Duration::from_millis(100), send(&mut stream, &busy)).await;
 }
 
-async fn one(runner: Rc<Runner>, mut stream: UnixStream) -> io::Result<()> {
+async fn one(runner: Rc<Runner>, mut stream: UnixStream, guest: &Guest) -> io::Result<()> {
     let bad = |text: String| Answer::Refused(Refusal { code: "bad-request".to_owned(), text });
     let ask = match tokio::time::timeout(REQUEST_WITHIN, read(&mut stream)).await {
         Ok(Ok(Some(ask))) => ask,
@@ -103,6 +140,7 @@ async fn one(runner: Rc<Runner>, mut stream: UnixStream) -> io::Result<()> {
             return send(&mut stream, &bad(text)).await;
         }
     };
+    guest.is_silent.set(false);
     let Some(peer) = peer::of(&stream, &runner) else {
         return send(&mut stream, &bad("the kernel does not say who asks".to_owned())).await;
     };

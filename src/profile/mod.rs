@@ -1,12 +1,13 @@
 //! From a profile's text to the resolved spec of an environment, and every problem on the way.
 //!
 //! `source` opens the file, `file` reads its text, `resolve` looks up users and folders, `check`
-//! holds profiles against one another, `setup` plans what they need on the host. Nothing here
-//! changes the host.
+//! holds profiles against one another, `env_file` has a `.env` read, `setup` plans what they need on
+//! the host. Nothing here changes the host.
 #![forbid(unsafe_code)]
 
 mod auto;
 mod check;
+mod env_file;
 mod file;
 mod folders;
 mod forbidden;
@@ -25,6 +26,7 @@ mod walk;
 
 pub use auto::assign_auto_uids;
 pub use check::{Checked, CheckedProfile, check_all};
+pub use env_file::{EnvFileFindings, EnvFileRequest, READER_ROLE, read_env_file};
 pub use file::{At, Claims, Profile, ProfileLimits, Reading, UserChoice, read};
 pub use problem::{Position, Problem, Severity};
 pub use resolve::{HostFacts, Resolved, resolve};

@@ -2,47 +2,20 @@
 //! app could have put there. It says keys and lines, never a value.
 
 use std::io::Write as _;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use serde::{Deserialize, Serialize};
-
 use crate::formats::dotenv;
-use crate::model::{EnvSpec, Identity};
 use crate::privilege::identity;
-use crate::sys::{command, files};
+use crate::profile::{EnvFileFindings, EnvFileRequest};
+use crate::sys::files;
 
-/// The hidden role's word.
-pub const ROLE: &str = "__reader";
-
-/// What is to be read.
-#[derive(Debug, Serialize, Deserialize)]
-struct Request {
-    identity: Identity,
-    base: PathBuf,
-    path: PathBuf,
-}
-
-/// What was found in the file.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Findings {
-    /// The file is there.
-    pub exists: bool,
-    /// Why it could not be read, with the line where there is one.
-    pub error: Option<(Option<usize>, String)>,
-    /// The keys it sets, in their order.
-    pub keys: Vec<String>,
-    /// Lines that another reader of such files reads differently: line, and what to do.
-    pub differing: Vec<(usize, String)>,
-    /// `PORT`, where it is a port: the one value that swrun itself has to know.
-    pub port: Option<u16>,
-}
+pub use crate::profile::READER_ROLE as ROLE;
 
 /// Runs the role: `__reader REQUEST`.
 #[must_use]
 pub fn main() -> ExitCode {
     let request =
-        std::env::args().nth(2).and_then(|text| serde_json::from_str::<Request>(&text).ok());
+        std::env::args().nth(2).and_then(|text| serde_json::from_str::<EnvFileRequest>(&text).ok());
     let Some(request) = request else { return ExitCode::from(2) };
     // A caller that is not root reads with its own rights.
     if rustix::process::geteuid().is_root()
@@ -58,27 +31,13 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Has the `.env` of `spec` read by a process that has become its user.
-///
-/// # Errors
-/// The process could not be started or understood.
-pub fn read(spec: &EnvSpec) -> std::io::Result<Findings> {
-    let Some(file) = &spec.env_file else { return Ok(Findings::default()) };
-    let request = Request {
-        identity: spec.identity.clone(),
-        base: spec.base.clone(),
-        path: file.path.clone(),
-    };
-    let request = serde_json::to_string(&request)?;
-    let answer = command::run("/proc/self/exe", &[ROLE, &request])?;
-    Ok(serde_json::from_str(&answer)?)
-}
-
-fn look(request: &Request) -> Findings {
-    let mut findings = Findings { exists: true, ..Findings::default() };
+fn look(request: &EnvFileRequest) -> EnvFileFindings {
+    let mut findings = EnvFileFindings { exists: true, ..EnvFileFindings::default() };
     let bytes = match files::read_beneath(&request.base, &request.path, dotenv::LONGEST as u64) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Findings::default(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return EnvFileFindings::default();
+        }
         Err(error) => {
             findings.error = Some((None, error.to_string()));
             return findings;

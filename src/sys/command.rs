@@ -2,23 +2,77 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 /// Runs `program` (found in a fixed PATH, with a clean environment) and gives what it wrote.
 ///
 /// # Errors
 /// It could not be started, or failed: its own words then.
-#[expect(clippy::disallowed_methods, reason = "the one place for it")]
 pub fn run(program: &str, arguments: &[&str]) -> io::Result<String> {
-    let output = Command::new(program)
+    let output = clean(program, arguments).output()?;
+    what_it_said(program, &output)
+}
+
+/// As [`run`], for a program that others can hold up: after `within` it is killed.
+///
+/// # Errors
+/// As [`run`], or `TimedOut`.
+pub fn run_within(program: &str, arguments: &[&str], within: Duration) -> io::Result<String> {
+    let deadline = Instant::now() + within;
+    let mut child =
+        clean(program, arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let read = read_until(&mut child, deadline);
+    if read.is_err() {
+        // SIGKILL ends a stopped process too; one that has ended needs none.
+        let _ = child.kill();
+    }
+    let status = child.wait()?;
+    let stdout = read?;
+    let mut stderr = Vec::new();
+    if let Some(mut pipe) = child.stderr.take() {
+        pipe.read_to_end(&mut stderr)?;
+    }
+    what_it_said(program, &Output { status, stdout, stderr })
+}
+
+/// The whole of a child's stdout. What it writes to stderr meanwhile waits in its pipe.
+fn read_until(child: &mut Child, deadline: Instant) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let Some(pipe) = &mut child.stdout else { return Ok(bytes) };
+    let mut buffer = [0; 4096];
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let left = rustix::event::Timespec::try_from(left).map_err(io::Error::other)?;
+        let mut polled = [rustix::event::PollFd::new(pipe, rustix::event::PollFlags::IN)];
+        match rustix::event::poll(&mut polled, Some(&left)) {
+            Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
+            Ok(_) => {}
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(error) => return Err(error.into()),
+        }
+        match pipe.read(&mut buffer)? {
+            0 => return Ok(bytes),
+            count => bytes.extend_from_slice(&buffer[..count]),
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place for it")]
+fn clean(program: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command
         .args(arguments)
         .env_clear()
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
         .env("LC_ALL", "C.UTF-8")
-        .stdin(Stdio::null())
-        .output()?;
+        .stdin(Stdio::null());
+    command
+}
+
+fn what_it_said(program: &str, output: &Output) -> io::Result<String> {
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
@@ -41,4 +95,22 @@ pub fn start(program: &Path, arguments: &[&OsStr], log: File) -> io::Result<Chil
         .stderr(log)
         .process_group(0)
         .spawn()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_hangs_is_killed_and_what_ends_is_heard() {
+        let long = Duration::from_secs(60);
+        assert_eq!(run_within("echo", &["here"], long).expect("it ends"), "here\n");
+        let failed = run_within("sh", &["-c", "echo why >&2; exit 3"], long);
+        assert!(failed.is_err_and(|error| error.to_string().contains("why")));
+        let begun = Instant::now();
+        // Stopped: no signal but SIGKILL ends it.
+        let hung = run_within("sh", &["-c", "kill -STOP $$"], Duration::from_millis(50));
+        assert!(hung.is_err_and(|error| error.kind() == io::ErrorKind::TimedOut));
+        assert!(begun.elapsed() < long);
+    }
 }

@@ -83,7 +83,8 @@ pub fn lock(path: &Path) -> io::Result<Option<File>> {
 }
 
 /// Reads a regular file of at most `longest` bytes beneath `base`, with the caller's own rights.
-/// Links are followed as long as they stay beneath; a fifo or a device is refused without waiting.
+/// Links are followed as long as they stay beneath, absolute ones too (deployment tools write them);
+/// a fifo or a device is refused without waiting.
 ///
 /// # Errors
 /// openat2(2) (`EXDEV`: a link leads out of `base`), read(2), or `InvalidData`.
@@ -93,7 +94,18 @@ pub fn read_beneath(base: &Path, path: &Path, longest: u64) -> io::Result<Vec<u8
         rustix::fs::open(base, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-    let file = File::from(rustix::fs::openat2(&folder, path, flags, Mode::empty(), resolve)?);
+    let open = |path: &Path| rustix::fs::openat2(&folder, path, flags, Mode::empty(), resolve);
+    let opened = match open(path) {
+        // Told without opening anything where it leads; what is opened is held to the base again.
+        Err(rustix::io::Errno::XDEV) => match fs::canonicalize(base.join(path)) {
+            Ok(end) => {
+                end.strip_prefix(fs::canonicalize(base)?).map_or(Err(rustix::io::Errno::XDEV), open)
+            }
+            Err(_) => Err(rustix::io::Errno::XDEV),
+        },
+        opened => opened,
+    };
+    let file = File::from(opened?);
     let invalid = |text: String| Err(io::Error::new(io::ErrorKind::InvalidData, text));
     if !file.metadata()?.is_file() {
         return invalid("it is not a regular file".to_owned());

@@ -147,12 +147,18 @@ impl Bed {
 
     /// Starts the runner and returns once it answers.
     pub fn daemon(&mut self) {
+        self.daemon_by(Command::new(swrun()));
+    }
+
+    /// Starts the runner by `command`, which ends as the program under test and is given the rest of
+    /// its arguments here; returns once it answers.
+    pub fn daemon_by(&mut self, mut command: Command) {
         let log = fs::File::options()
             .create(true)
             .append(true)
             .open(self.root.join("daemon.log"))
             .expect("our own folder");
-        let child = Command::new(swrun())
+        let child = command
             .args(["daemon"])
             .env("SWRUN_ROOT", &self.root)
             .stdin(Stdio::null())

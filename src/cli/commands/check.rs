@@ -11,7 +11,6 @@ use crate::cli::output::Output;
 use crate::formats::clean::clean;
 use crate::model::{EnvSpec, Places};
 use crate::profile::{self, HostFacts, Position, Problem, Severity};
-use crate::reader;
 
 /// The answer of `check --json`.
 #[derive(Debug, Serialize)]
@@ -35,8 +34,13 @@ struct Line {
 pub fn run(places: &Places, args: &Check, output: &mut Output) -> Ended {
     let mut problems: Vec<Problem> = Vec::new();
     let sources = if args.files.is_empty() {
-        let collected = profile::collect(&[places.profiles(), places.ad_hoc_profiles()]);
-        problems.extend(collected.problems);
+        let ad_hoc = places.ad_hoc_profiles();
+        let collected = profile::collect(&[places.profiles(), ad_hoc.clone()]);
+        let found = collected.problems.into_iter();
+        problems.extend(found.map(|problem| match problem.file == ad_hoc && !is_root() {
+            true => not_for_everybody(problem),
+            false => problem,
+        }));
         collected.sources
     } else {
         let opened = args.files.iter().map(|file| profile::open(file));
@@ -71,7 +75,7 @@ fn env_file(spec: &EnvSpec) -> Vec<Problem> {
     let Some(file) = &spec.env_file else { return Vec::new() };
     let path = spec.base.join(&file.path);
     let at = |line: usize| Position { line, column: 1 };
-    let findings = match reader::read(spec) {
+    let findings = match profile::read_env_file(spec) {
         Ok(findings) => findings,
         Err(error) => {
             let text = format!("could not be read as user \"{}\": {error}", spec.identity.user);
@@ -84,7 +88,14 @@ fn env_file(spec: &EnvSpec) -> Vec<Problem> {
         problems.push(Problem::error(&path, at(1), text));
     }
     if let Some((line, text)) = findings.error {
-        problems.push(Problem::error(&path, at(line.unwrap_or(1)), text));
+        let problem = Problem::error(&path, at(line.unwrap_or(1)), text);
+        let is_other = !is_root() && rustix::process::geteuid().as_raw() != spec.identity.uid;
+        // Another user's reading of it says nothing of what its own finds there.
+        problems.push(if is_other && line.is_none() {
+            not_for_everybody(problem)
+        } else {
+            problem
+        });
     }
     for key in findings.keys.iter().filter(|key| spec.env.contains_key(*key)) {
         let text = format!(
@@ -95,6 +106,17 @@ fn env_file(spec: &EnvSpec) -> Vec<Problem> {
     let differing = findings.differing.into_iter();
     problems.extend(differing.map(|(line, text)| Problem::warning(&path, at(line), text)));
     problems
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// What a caller without root cannot look into is no error of the profiles.
+fn not_for_everybody(problem: Problem) -> Problem {
+    let text = format!("not checked: {}", problem.text);
+    Problem::warning(&problem.file, Position { line: problem.line, column: problem.column }, text)
+        .with_hint("run it as root (sudo swrun check) to have this checked too")
 }
 
 fn line(problem: &Problem) -> Line {
