@@ -26,6 +26,10 @@ pub async fn keep(runner: Rc<Runner>, entry: Rc<Entry>) {
         if let Ok(socket) = channel::connect(&runner.places.monitor(&entry.name).join("sock")) {
             let since = Instant::now();
             serve(&entry, socket).await;
+            if *entry.wanted.borrow() == Wanted::Stopped {
+                // Whoever ordered the stop may not have waited for the end.
+                runner.layout.clean(runner.driver.as_ref(), &runner.places, &entry.name);
+            }
             pause = if since.elapsed() < QUICK_DEATH { grow(pause) } else { Duration::ZERO };
             continue;
         }
