@@ -274,10 +274,10 @@ fn without_monitor(runner: &Rc<Runner>, entry: &Rc<Entry>) -> EnvironmentStatus 
             );
             (Phase::Stopped, Some(text))
         }
-        (None, Wanted::Online) => {
-            let why = view.trouble.unwrap_or_else(|| "its monitor is being started".to_owned());
-            (Phase::Backoff, Some(why))
-        }
+        (None, Wanted::Online) => match view.trouble {
+            Some(why) => (Phase::Backoff, Some(why)),
+            None => (Phase::Starting, Some("its monitor is being started".to_owned())),
+        },
     };
     let limits = spec.as_ref().map(|spec| &spec.limits);
     EnvironmentStatus {

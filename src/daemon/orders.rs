@@ -31,6 +31,9 @@ pub enum Verb {
 /// Carries out an order for one environment.
 pub async fn carry_out(runner: Rc<Runner>, entry: Rc<Entry>, verb: Verb, wait: bool) -> Outcome {
     let _order = entry.order.lock().await;
+    if matches!(verb, Verb::Start | Verb::Restart) {
+        until_stopped(&entry).await;
+    }
     let outcome = match verb {
         Verb::Start => start(&runner, &entry, wait).await,
         Verb::Stop => stop(&runner, &entry, wait).await,
@@ -303,6 +306,17 @@ async fn until(
 /// A monitor that is on its way up is waited for: it could not be told to end yet.
 async fn until_decided(views: &mut tokio::sync::watch::Receiver<View>) {
     let _ = views.wait_for(|view| !view.is_launching).await;
+}
+
+/// A stop that nobody waited for is under way: its monitor ends, and cannot be told to begin anew.
+async fn until_stopped(entry: &Entry) {
+    let view = entry.seen();
+    let phase = view.brief.filter(|_| view.is_connected).map(|brief| brief.phase);
+    let is_ending = matches!(phase, Some(Phase::Stopping | Phase::Stopped));
+    if is_ending && *entry.wanted.borrow() == Wanted::Stopped {
+        let mut views = entry.view.subscribe();
+        let _ = tokio::time::timeout(PATIENCE, until_gone(&mut views)).await;
+    }
 }
 
 async fn until_gone(views: &mut tokio::sync::watch::Receiver<View>) {
