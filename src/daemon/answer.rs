@@ -99,8 +99,15 @@ fn select(
     for target in targets {
         let mut found: Vec<_> = all.iter().filter(|e| e.name.as_str() == target).collect();
         if found.is_empty() {
-            found =
-                all.iter().filter(|entry| target_of(entry).as_deref() == Some(target)).collect();
+            found = all
+                .iter()
+                .filter(|entry| target_of(runner, entry).as_deref() == Some(target))
+                .collect();
+        }
+        let may_see_all = is_allowed(peer, class, &[]);
+        if !may_see_all && !found.iter().any(|entry| may(entry)) {
+            // One answer for what is another's and for what is not there: names are nobody else's.
+            return Err(not_permitted());
         }
         if found.is_empty() {
             let names: Vec<_> = all.iter().filter(|e| may(e)).map(|e| e.name.as_str()).collect();
@@ -123,8 +130,10 @@ fn select(
     Ok(selected)
 }
 
-fn target_of(entry: &Rc<Entry>) -> Option<String> {
-    entry.known.borrow().as_ref().and_then(|known| known.target.clone())
+fn target_of(runner: &Rc<Runner>, entry: &Rc<Entry>) -> Option<String> {
+    let known = entry.known.borrow().as_ref().map(|known| known.target.clone());
+    // One whose profile has an error keeps the word that operators use for it.
+    known.unwrap_or_else(|| saved_spec(runner, &entry.name)?.target)
 }
 
 fn saved_spec(runner: &Rc<Runner>, name: &EnvName) -> Option<EnvSpec> {
@@ -139,7 +148,8 @@ fn bring_back(runner: &Rc<Runner>, peer: &Peer, order: &Order) {
     }
     let unknown = |target: &String| {
         let all = runner.entries();
-        !all.iter().any(|e| e.name.as_str() == target || target_of(e).as_deref() == Some(target))
+        !all.iter()
+            .any(|e| e.name.as_str() == target || target_of(runner, e).as_deref() == Some(target))
     };
     if !order.targets.iter().any(unknown) {
         return;
@@ -280,14 +290,16 @@ fn without_monitor(runner: &Rc<Runner>, entry: &Rc<Entry>) -> EnvironmentStatus 
         },
     };
     let limits = spec.as_ref().map(|spec| &spec.limits);
+    let instances = spec.as_ref().map_or(1, |spec| u64::from(spec.instances));
+    let left = left_by_monitor(runner, &entry.name);
     EnvironmentStatus {
         name: entry.name.to_string(),
-        target: target_of(entry),
+        target: target_of(runner, entry),
         user: spec.as_ref().map_or_else(|| "?".to_owned(), |spec| spec.identity.user.clone()),
         state,
         wanted,
         reason,
-        pid: None,
+        pid: brief.and_then(|brief| brief.pid),
         monitor_pid: None,
         instances: Vec::new(),
         ports: spec
@@ -296,17 +308,18 @@ fn without_monitor(runner: &Rc<Runner>, entry: &Rc<Entry>) -> EnvironmentStatus 
             .map(|port| PortStatus {
                 port: port.port,
                 proto: port.proto,
-                state: Some("closed".to_owned()),
+                // Without a monitor nothing of it runs; else it is not known.
+                state: brief.is_none().then(|| "closed".to_owned()),
             })
             .collect(),
-        restarts: brief.map_or(0, |brief| brief.restarts),
+        restarts: brief.map_or(left.restarts, |brief| brief.restarts),
         unstable: 0,
-        last_exit: last_exit(runner, &entry.name),
+        last_exit: left.last_exit,
         next_try_ms: None,
         uptime_s: None,
         memory: MemoryStatus {
-            max: limits.map(|limits| limits.memory_max),
-            high: limits.and_then(|limits| limits.memory_high),
+            max: limits.map(|limits| limits.memory_max * instances),
+            high: limits.and_then(|limits| limits.memory_high).map(|high| high * instances),
             ..MemoryStatus::default()
         },
         cpu: CpuStatus {
@@ -320,13 +333,17 @@ fn without_monitor(runner: &Rc<Runner>, entry: &Rc<Entry>) -> EnvironmentStatus 
     }
 }
 
-fn last_exit(runner: &Rc<Runner>, name: &EnvName) -> Option<LastExit> {
-    #[derive(serde::Deserialize)]
-    struct Memory {
-        last_exit: Option<LastExit>,
-    }
-    let bytes = crate::sys::files::read_bounded(&runner.places.memory_of(name), 64 << 10).ok()?;
-    serde_json::from_slice::<Memory>(&bytes).ok()?.last_exit
+/// What a monitor left in its memory file.
+#[derive(Debug, Default, serde::Deserialize)]
+struct Left {
+    #[serde(default)]
+    restarts: u32,
+    last_exit: Option<LastExit>,
+}
+
+fn left_by_monitor(runner: &Rc<Runner>, name: &EnvName) -> Left {
+    let bytes = crate::sys::files::read_bounded(&runner.places.memory_of(name), 64 << 10);
+    bytes.ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
 }
 
 async fn show(runner: &Rc<Runner>, entries: Vec<Rc<Entry>>) -> Result<Answer, Refusal> {
@@ -355,11 +372,23 @@ async fn show(runner: &Rc<Runner>, entries: Vec<Rc<Entry>>) -> Result<Answer, Re
         status,
         spec,
         env_keys,
-        processes: pids.into_iter().take(MOST_PROCESSES).filter_map(process).collect(),
+        processes: processes(pids).await,
         cgroup: group.map(|group| group.to_string_lossy().into_owned()),
         events,
         logs: runner.places.logs(&entry.name),
     })))
+}
+
+/// What an app's processes say of themselves; beside the runner's own thread and in bounded time, as
+/// memory of theirs is read, and they may let the reader wait.
+async fn processes(pids: Vec<i32>) -> Vec<ProcessLine> {
+    let reading = tokio::task::spawn_blocking(move || {
+        pids.into_iter().take(MOST_PROCESSES).filter_map(process).collect()
+    });
+    match tokio::time::timeout(REPORT_WITHIN, reading).await {
+        Ok(Ok(lines)) => lines,
+        Ok(Err(_)) | Err(_) => Vec::new(),
+    }
 }
 
 fn process(pid: i32) -> Option<ProcessLine> {

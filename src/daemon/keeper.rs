@@ -5,15 +5,18 @@ use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::launch::{Layout, unit};
+use super::launch::{Layout, is_unit_stopped};
 use super::registry::{Entry, Runner, View};
 use super::{link, orders};
 use crate::model::Wanted;
-use crate::sys::{channel, command, files};
+use crate::sys::{channel, files};
 use crate::wire::keep::Brief;
 
 /// A monitor that lived less than this is started again with a pause.
 const QUICK_DEATH: Duration = Duration::from_secs(2);
+
+/// The shortest pause after something went wrong.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 
 /// The longest pause before the next monitor after one that could not be started.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -31,7 +34,11 @@ pub async fn keep(runner: Rc<Runner>, entry: Rc<Entry>) {
     let mut wanted = entry.wanted.subscribe();
     let mut pause = Duration::ZERO;
     // systemd starts a unit again that died by itself; one that "systemctl stop" ended stays so.
-    let mut is_systemds = false;
+    // So does one that was stopped before this runner began, in this boot.
+    let mut is_systemds = matches!(runner.layout, Layout::Units)
+        && runner.places.monitor(&entry.name).join("lock").exists()
+        && runner.saved(&entry.name).is_some_and(|saved| saved.wanted == Wanted::Online)
+        && !runner.was_killed();
     while runner.knows(&entry) {
         let is_wanted = *wanted.borrow_and_update() == Wanted::Online && !runner.is_killing();
         if let Ok(socket) = channel::connect(&runner.places.monitor(&entry.name).join("sock")) {
@@ -48,6 +55,10 @@ pub async fn keep(runner: Rc<Runner>, entry: Rc<Entry>) {
                 Duration::ZERO
             };
             is_systemds = matches!(runner.layout, Layout::Units);
+            if !pause.is_zero() && runner.knows(&entry) {
+                // One that cuts the connection off again and again must not be spun for.
+                tokio::time::sleep(SHORTEST_PAUSE).await;
+            }
             continue;
         }
         if !is_wanted {
@@ -64,7 +75,8 @@ pub async fn keep(runner: Rc<Runner>, entry: Rc<Entry>) {
             continue;
         }
         if is_systemds {
-            entry.view.send_modify(|view| view.is_unit_stopped = is_stopped(&entry));
+            let is_stopped = is_unit_stopped(&entry.name).await;
+            entry.view.send_modify(|view| view.is_unit_stopped = is_stopped);
             pause = grow(pause, LONGEST_PAUSE);
             if tokio::time::timeout(pause, wanted.changed()).await.is_ok() {
                 // An order: it is the runner's to start again.
@@ -102,13 +114,6 @@ pub async fn keep(runner: Rc<Runner>, entry: Rc<Entry>) {
     }
 }
 
-/// Whether systemd has stopped the unit and will not start it again.
-fn is_stopped(entry: &Entry) -> bool {
-    let properties =
-        command::run("systemctl", &["show", "--property=ActiveState", &unit(&entry.name)]);
-    properties.is_ok_and(|text| text.trim() == "ActiveState=inactive")
-}
-
 /// Asks the monitor to end, once it is connected.
 async fn finish_stop(runner: Rc<Runner>, entry: Rc<Entry>) {
     let mut views = entry.view.subscribe();
@@ -130,7 +135,7 @@ fn clean(runner: &Runner, entry: &Entry) {
 }
 
 fn grow(pause: Duration, longest: Duration) -> Duration {
-    (pause * 2).clamp(Duration::from_millis(50), longest)
+    (pause * 2).clamp(SHORTEST_PAUSE, longest)
 }
 
 async fn serve(entry: &Entry, socket: std::os::fd::OwnedFd) {

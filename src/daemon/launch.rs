@@ -64,7 +64,8 @@ impl Layout {
         match self {
             Self::Units => {
                 let unit = unit(name);
-                command::run("systemctl", &["start", "--no-block", &unit])
+                systemctl("start", &["--no-block"], name)
+                    .await
                     .map_err(|e| format!("could not start the unit \"{unit}\": {e}"))?;
                 until_it_answers(&socket, None).await
             }
@@ -76,6 +77,12 @@ impl Layout {
                 let monitor = readiness::watch(monitor)
                     .map_err(|e| format!("could not watch the monitor of \"{name}\": {e}"))?;
                 let outcome = until_it_answers(&socket, Some(&monitor)).await;
+                if outcome.is_err() {
+                    // Given up: it must not come up later.
+                    let pidfd = monitor.get_ref();
+                    let _ =
+                        rustix::process::pidfd_send_signal(pidfd, rustix::process::Signal::KILL);
+                }
                 tokio::task::spawn_local(reap(monitor));
                 outcome.map_err(|text| match tail(&log, before) {
                     Some(said) => said,
@@ -90,12 +97,35 @@ impl Layout {
     ///
     /// # Errors
     /// systemd refused.
-    pub fn stop_unit(&self, name: &EnvName) -> Result<bool, String> {
+    pub async fn stop_unit(&self, name: &EnvName) -> Result<bool, String> {
         let Self::Units = self else { return Ok(false) };
-        let unit = unit(name);
-        command::run("systemctl", &["stop", "--no-block", &unit])
+        let outcome = systemctl("stop", &["--no-block"], name).await;
+        outcome
             .map(|_| true)
-            .map_err(|e| format!("could not stop the unit \"{unit}\": {e}"))
+            .map_err(|e| format!("could not stop the unit \"{}\": {e}", unit(name)))
+    }
+
+    /// Waits until systemd has stopped the unit; without units there is nothing to wait for.
+    ///
+    /// # Errors
+    /// It is not inactive within `limit`.
+    pub async fn until_inactive(&self, name: &EnvName, limit: Duration) -> Result<(), String> {
+        let Self::Units = self else { return Ok(()) };
+        let inactive = async {
+            while !is_unit_stopped(name).await {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let waited = tokio::time::timeout(limit, inactive).await;
+        waited.map_err(|_| format!("systemd did not stop the unit \"{}\"", unit(name)))
+    }
+
+    /// The group of an environment below the hierarchies' root.
+    pub fn group(&self, name: &EnvName) -> PathBuf {
+        match self {
+            Self::Direct { base, .. } => base.join(name.as_str()),
+            Self::Units => Path::new("swrun.slice").join(unit(name)),
+        }
     }
 
     /// Removes what a stopped environment left on the host, in the direct layout.
@@ -129,6 +159,30 @@ impl Layout {
 /// The unit of an environment.
 pub fn unit(name: &EnvName) -> String {
     format!("swrun-env@{name}.service")
+}
+
+/// Whether systemd has stopped the unit and will not start it again.
+pub async fn is_unit_stopped(name: &EnvName) -> bool {
+    let properties = systemctl("show", &["--property=ActiveState"], name).await;
+    let states = ["ActiveState=inactive", "ActiveState=failed"];
+    properties.is_ok_and(|text| states.contains(&text.trim()))
+}
+
+/// Asks systemd; beside the runner's own thread, which answers others meanwhile.
+async fn systemctl(
+    verb: &'static str,
+    options: &[&'static str],
+    name: &EnvName,
+) -> io::Result<String> {
+    let unit = unit(name);
+    let options = options.to_vec();
+    let asked = tokio::task::spawn_blocking(move || {
+        let mut arguments = vec![verb];
+        arguments.extend(options);
+        arguments.push(&unit);
+        command::run("systemctl", &arguments)
+    });
+    asked.await.map_err(io::Error::other)?
 }
 
 /// One group for each prefix, so that two runners do not meet.

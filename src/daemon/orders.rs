@@ -15,6 +15,12 @@ use crate::wire::keep::{Brief, Reply, Request};
 /// How long an order waits for an environment that neither comes up nor fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The most orders that wait for the one before them, for one environment.
+const MOST_WAITING: u32 = 8;
+
+/// How long a monitor may take to answer.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
+
 /// What an operator orders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
@@ -30,7 +36,19 @@ pub enum Verb {
 
 /// Carries out an order for one environment.
 pub async fn carry_out(runner: Rc<Runner>, entry: Rc<Entry>, verb: Verb, wait: bool) -> Outcome {
-    let _order = entry.order.lock().await;
+    if matches!(verb, Verb::Stop | Verb::Delete) {
+        // Who waits for it to come up waits in vain from here on.
+        entry.cancel.notify_waiters();
+    }
+    let Some(_order) = take_turn(&entry).await else {
+        let text = "has too many orders waiting; try again".to_owned();
+        return Outcome { name: entry.name.to_string(), ok: false, text };
+    };
+    if !runner.knows(&entry) {
+        // The order before this one deleted it.
+        let text = "was deleted meanwhile".to_owned();
+        return Outcome { name: entry.name.to_string(), ok: verb == Verb::Delete, text };
+    }
     if matches!(verb, Verb::Start | Verb::Restart) {
         until_stopped(&entry).await;
     }
@@ -48,6 +66,17 @@ pub async fn carry_out(runner: Rc<Runner>, entry: Rc<Entry>, verb: Verb, wait: b
     Outcome { name: entry.name.to_string(), ok, text }
 }
 
+/// One order at a time, and few that wait: `None` is too many.
+async fn take_turn(entry: &Entry) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+    if entry.waiting.get() >= MOST_WAITING {
+        return None;
+    }
+    entry.waiting.set(entry.waiting.get() + 1);
+    let turn = entry.order.lock().await;
+    entry.waiting.set(entry.waiting.get() - 1);
+    Some(turn)
+}
+
 async fn start(runner: &Rc<Runner>, entry: &Rc<Entry>, wait: bool) -> Result<String, String> {
     let mut views = entry.view.subscribe();
     let brief = Some(entry.seen()).filter(|view| view.is_connected).and_then(|view| view.brief);
@@ -61,7 +90,10 @@ async fn start(runner: &Rc<Runner>, entry: &Rc<Entry>, wait: bool) -> Result<Str
             if !wait {
                 return Ok("is starting already".to_owned());
             }
-            return until(&mut views, "start", |view| came_up(view, ends, None)).await;
+            return until(entry, &mut views, "start", Duration::ZERO, |view| {
+                came_up(view, ends, None)
+            })
+            .await;
         }
         // It died or gave up: its profile may have been mended since, so it is read again.
         Some(_) => return restart(runner, entry, wait).await,
@@ -76,7 +108,8 @@ async fn start(runner: &Rc<Runner>, entry: &Rc<Entry>, wait: bool) -> Result<Str
     if !wait {
         return Ok("is asked to start".to_owned());
     }
-    let outcome = until(&mut views, "start", |view| came_up(view, 0, None)).await;
+    let outcome =
+        until(entry, &mut views, "start", Duration::ZERO, |view| came_up(view, 0, None)).await;
     // It could not be started at all: it is not left to try for ever behind the operator's back.
     let failed_to_start = |view: View| {
         view.brief.is_none_or(|brief| {
@@ -96,12 +129,14 @@ async fn restart(runner: &Rc<Runner>, entry: &Rc<Entry>, wait: bool) -> Result<S
     let path = runner.places.spec(&entry.name);
     let before = std::fs::read(&path).ok();
     renew_spec(runner, entry).await?;
-    let seen = entry.seen().brief;
-    let ends = seen.as_ref().map_or(0, |brief| brief.ends);
     let mut views = entry.view.subscribe();
-    match link.ask(Request::Restart).await {
-        Some(Reply::Accepted) => {}
-        Some(Reply::Failed(why)) => {
+    let asked = tokio::time::timeout(PATIENCE, link.ask(Request::Restart)).await;
+    match asked {
+        Err(_) => {
+            return Err(format!("its monitor did not answer within {} s", PATIENCE.as_secs()));
+        }
+        Ok(Some(Reply::Accepted)) => {}
+        Ok(Some(Reply::Failed(why))) => {
             // What runs goes on with what it had, also when its monitor has to begin again.
             if let Some(before) = before
                 && let Err(error) = crate::sys::files::replace(&path, &before, 0o600)
@@ -110,7 +145,7 @@ async fn restart(runner: &Rc<Runner>, entry: &Rc<Entry>, wait: bool) -> Result<S
             }
             return Err(format!("was not restarted, and goes on as it was: {why}"));
         }
-        Some(Reply::Report(_)) | None => {
+        Ok(Some(Reply::Report(_)) | None) => {
             return Err("its monitor ended meanwhile; see \"swrun status\"".to_owned());
         }
     }
@@ -118,8 +153,12 @@ async fn restart(runner: &Rc<Runner>, entry: &Rc<Entry>, wait: bool) -> Result<S
     if !wait {
         return Ok("is asked to restart".to_owned());
     }
+    // As it was when the trial start had worked: what happened during that is not the outcome.
+    let seen = entry.seen().brief;
+    let ends = seen.as_ref().map_or(0, |brief| brief.ends);
     let pid = seen.and_then(|brief| brief.pid);
-    until(&mut views, "restart", |view| came_up(view, ends, pid)).await
+    let grace = grace(runner, entry);
+    until(entry, &mut views, "restart", grace, |view| came_up(view, ends, pid)).await
 }
 
 async fn stop(runner: &Rc<Runner>, entry: &Rc<Entry>, wait: bool) -> Result<String, String> {
@@ -127,6 +166,7 @@ async fn stop(runner: &Rc<Runner>, entry: &Rc<Entry>, wait: bool) -> Result<Stri
     runner.want(entry, Wanted::Stopped)?;
     until_decided(&mut views).await;
     let was_connected = entry.seen().is_connected;
+    let grace = grace(runner, entry);
     end_monitor(runner, entry).await?;
     if !was_connected {
         return Ok("is already stopped".to_owned());
@@ -134,7 +174,7 @@ async fn stop(runner: &Rc<Runner>, entry: &Rc<Entry>, wait: bool) -> Result<Stri
     if !wait {
         return Ok("is asked to stop".to_owned());
     }
-    until_gone(&mut views).await;
+    until_ended(runner, entry, &mut views, grace).await?;
     runner.layout.clean(runner.driver.as_ref(), &runner.places, &entry.name);
     let how = entry.seen().brief.and_then(|brief| brief.last_exit);
     Ok(match how {
@@ -147,12 +187,13 @@ async fn stop(runner: &Rc<Runner>, entry: &Rc<Entry>, wait: bool) -> Result<Stri
 
 /// Ends the monitor with its app, whatever is wanted.
 pub async fn end_monitor(runner: &Rc<Runner>, entry: &Rc<Entry>) -> Result<(), String> {
-    if entry.connection().is_none() || runner.layout.stop_unit(&entry.name)? {
+    // Also one that is not connected now: systemd may be about to start it again.
+    if runner.layout.stop_unit(&entry.name).await? {
         return Ok(());
     }
     if let Some(link) = entry.connection() {
-        // One that is gone has ended.
-        let _ = link.ask(Request::Stop).await;
+        // One that is gone has ended, and one that does not answer is waited for by the caller.
+        let _ = tokio::time::timeout(ANSWERS_WITHIN, link.ask(Request::Stop)).await;
     }
     Ok(())
 }
@@ -161,7 +202,9 @@ async fn delete(runner: &Rc<Runner>, entry: &Rc<Entry>) -> Result<String, String
     stop(runner, entry, true).await?;
     let known: Option<Known> = entry.known.borrow().clone();
     let kept = known.as_ref().filter(|known| !known.is_ad_hoc).map(|known| known.file.clone());
-    runner.want_deleted(&entry.name, kept.is_some())?;
+    // The tombstone first and, where no profile file is left, away last: a runner that is killed in
+    // between must not bring it back.
+    runner.want_deleted(&entry.name, true)?;
     let ad_hoc = known.filter(|known| known.is_ad_hoc).map(|known| known.file);
     let places = &runner.places;
     let files = [places.spec(&entry.name), places.memory_of(&entry.name)];
@@ -170,6 +213,7 @@ async fn delete(runner: &Rc<Runner>, entry: &Rc<Entry>) -> Result<String, String
     }
     journal::remove(&places.journal(&entry.name))
         .map_err(|e| format!("its journal could not be removed: {e}"))?;
+    runner.want_deleted(&entry.name, kept.is_some())?;
     runner.forget(&entry.name);
     // Its keeper wakes and sees that it is forgotten.
     entry.wanted.send_modify(|_| ());
@@ -202,11 +246,15 @@ pub async fn kill(runner: &Rc<Runner>) -> Vec<Outcome> {
     for entry in runner.entries() {
         let mut views = entry.view.subscribe();
         until_decided(&mut views).await;
-        if !entry.seen().is_connected {
+        let was_connected = entry.seen().is_connected;
+        let grace = grace(runner, &entry);
+        let mut outcome = end_monitor(runner, &entry).await;
+        if !was_connected {
             continue;
         }
-        let outcome = end_monitor(runner, &entry).await;
-        until_gone(&mut views).await;
+        if outcome.is_ok() {
+            outcome = until_ended(runner, &entry, &mut views, grace).await;
+        }
         runner.layout.clean(runner.driver.as_ref(), &runner.places, &entry.name);
         let (ok, text) = match outcome {
             Ok(()) => (true, "is stopped".to_owned()),
@@ -214,7 +262,12 @@ pub async fn kill(runner: &Rc<Runner>) -> Vec<Outcome> {
         };
         outcomes.push(Outcome { name: entry.name.to_string(), ok, text });
     }
-    runner.layout.clean_all(runner.driver.as_ref());
+    if outcomes.iter().any(|outcome| !outcome.ok) {
+        // It goes on, so it keeps what it has to keep.
+        runner.end_kill();
+    } else {
+        runner.layout.clean_all(runner.driver.as_ref());
+    }
     outcomes
 }
 
@@ -227,7 +280,11 @@ pub async fn renew_spec(runner: &Runner, entry: &Entry) -> Result<(), String> {
     let path = runner.places.spec(&entry.name);
     let mut known = match runner.resolve(&entry.name) {
         Ok(known) => known,
-        Err(_) if entry.known.borrow().is_none() && spec_file::read(&path).is_ok() => return Ok(()),
+        // Its profile has gone: it goes on with the last one. A file that still names it and has an
+        // error is another matter.
+        Err(_) if !runner.is_claimed(&entry.name) && spec_file::read(&path).is_ok() => {
+            return Ok(());
+        }
         Err(text) => return Err(format!("cannot be started:\n{text}")),
     };
     adhoc::add_port_of_env_file(runner, &mut known).await?;
@@ -284,13 +341,23 @@ fn how_it_died(brief: &Brief) -> String {
 }
 
 async fn until(
+    entry: &Entry,
     views: &mut tokio::sync::watch::Receiver<View>,
     verb: &str,
+    more: Duration,
     decided: impl Fn(&View) -> Option<Result<String, String>>,
 ) -> Result<String, String> {
+    let patience = PATIENCE + more;
     let waited = {
         let wait = views.wait_for(|view| decided(view).is_some());
-        tokio::time::timeout(PATIENCE, wait).await.map(|view| view.map(|view| view.clone()))
+        tokio::select! {
+            () = entry.cancel.notified() => {
+                return Err(format!("did not {verb}: it was ordered to stop meanwhile"));
+            }
+            waited = tokio::time::timeout(patience, wait) => {
+                waited.map(|view| view.map(|view| view.clone()))
+            }
+        }
     };
     match waited {
         Ok(Ok(view)) => decided(&view).unwrap_or_else(|| Err("was lost".to_owned())),
@@ -298,7 +365,7 @@ async fn until(
         Err(_) => {
             let why = views.borrow().brief.as_ref().and_then(|brief| brief.reason.clone());
             let why = why.unwrap_or_else(|| "its monitor does not say why".to_owned());
-            Err(format!("did not {verb} within {} s: {why}; it goes on trying", PATIENCE.as_secs()))
+            Err(format!("did not {verb} within {} s: {why}; it goes on trying", patience.as_secs()))
         }
     }
 }
@@ -316,6 +383,30 @@ async fn until_stopped(entry: &Entry) {
     if is_ending && *entry.wanted.borrow() == Wanted::Stopped {
         let mut views = entry.view.subscribe();
         let _ = tokio::time::timeout(PATIENCE, until_gone(&mut views)).await;
+    }
+}
+
+/// The grace that the monitor gives the app it runs.
+fn grace(runner: &Runner, entry: &Entry) -> Duration {
+    let spec = spec_file::read(&runner.places.spec(&entry.name));
+    spec.map_or(PATIENCE, |spec| spec.stop.grace)
+}
+
+/// Waits for the end of a monitor that was asked to.
+async fn until_ended(
+    runner: &Runner,
+    entry: &Entry,
+    views: &mut tokio::sync::watch::Receiver<View>,
+    grace: Duration,
+) -> Result<(), String> {
+    let limit = grace + PATIENCE;
+    match tokio::time::timeout(limit, until_gone(views)).await {
+        Ok(()) => runner.layout.until_inactive(&entry.name, limit).await,
+        Err(_) => Err(format!(
+            "did not stop within {} s: its monitor does not end (see \"swrun show {}\"); it is not started again",
+            limit.as_secs(),
+            entry.name
+        )),
     }
 }
 

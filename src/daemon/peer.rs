@@ -31,14 +31,15 @@ fn is_member(uid: u32, gid: u32) -> bool {
 }
 
 /// Whether a process lives in the app's part of an environment's cgroup. The socket is not visible in
-/// a cage; this is the second wall, for a descriptor that found its way in. A pid that was used again
-/// since belongs to somebody who connected and died: that one gets no answer anyway.
+/// a cage; this is the second wall, for a descriptor that found its way in.
 fn is_caged(pid: i32, runner: &Runner) -> Option<bool> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
     let group = text.lines().find_map(|line| line.strip_prefix("0::/"))?;
-    let cages = runner
-        .entries()
-        .into_iter()
-        .filter_map(|entry| entry.group.borrow().as_ref().map(|group| group.join("app")));
-    Some(cages.into_iter().any(|cage| Path::new(group).starts_with(cage)))
+    let cages = runner.entries().into_iter().flat_map(|entry| {
+        // Where it is by this layout, and where its monitor said it is.
+        let said = entry.group.borrow().clone();
+        [Some(runner.layout.group(&entry.name)), said].into_iter().flatten()
+    });
+    let mut cages = cages.map(|group| group.join("app"));
+    Some(cages.any(|cage| Path::new(group).starts_with(cage)))
 }

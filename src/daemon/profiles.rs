@@ -110,3 +110,13 @@ pub fn resolve(
         }
     }
 }
+
+/// Whether a profile file names the environment, with errors or without.
+#[must_use]
+pub fn is_claimed(places: &Places, name: &EnvName) -> bool {
+    let sources = profile::collect(&[places.profiles(), places.ad_hoc_profiles()]).sources;
+    sources.iter().any(|source| {
+        let claims = profile::read(&source.file, &source.text).claims;
+        claims.name.is_some_and(|claimed| claimed.value == *name)
+    })
+}

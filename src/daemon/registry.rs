@@ -34,6 +34,7 @@ pub struct Runner {
     environments: RefCell<BTreeMap<EnvName, Rc<Entry>>>,
     killed: Notify,
     is_killing: Cell<bool>,
+    was_killed: bool,
 }
 
 /// What is seen of a monitor.
@@ -68,6 +69,10 @@ pub struct Entry {
     pub group: RefCell<Option<PathBuf>>,
     /// One order at a time.
     pub order: Mutex<()>,
+    /// How many wait for their turn.
+    pub waiting: Cell<u32>,
+    /// Told to those who wait for it to come up, when it is ordered to stop.
+    pub cancel: Notify,
 }
 
 impl Entry {
@@ -80,6 +85,8 @@ impl Entry {
             link: RefCell::new(None),
             group: RefCell::new(None),
             order: Mutex::new(()),
+            waiting: Cell::new(0),
+            cancel: Notify::new(),
         }
     }
 
@@ -101,9 +108,19 @@ impl Runner {
     /// The saved state is of a newer version or unreadable.
     pub fn new(places: Places, layout: Layout, driver: Box<dyn Driver>) -> Result<Self, String> {
         let (state, said) = state::read(&places.runner_state())?;
-        for text in said {
+        for text in &said {
             tracing::warn!("{text}");
         }
+        if !said.is_empty() {
+            // What was taken in the damaged one's place is the state from now on.
+            let path = places.runner_state();
+            state::write(&path, &state)
+                .map_err(|e| format!("could not save the state in \"{}\": {e}", path.display()))?;
+        }
+        // "swrun kill" ended all: a runner started after it starts all that is wanted.
+        let mark = places.run().join("killed");
+        let was_killed = mark.exists();
+        let _ = std::fs::remove_file(mark);
         let runner = Self {
             places,
             layout,
@@ -113,6 +130,7 @@ impl Runner {
             environments: RefCell::default(),
             killed: Notify::new(),
             is_killing: Cell::new(false),
+            was_killed,
         };
         Ok(runner)
     }
@@ -121,11 +139,16 @@ impl Runner {
     pub async fn begin(self: &Rc<Self>) {
         self.read_profiles();
         let living = self.living_monitors();
-        let known: Vec<EnvName> = self.environments.borrow().keys().cloned().collect();
-        for name in living.iter().filter(|name| !known.contains(name)) {
-            // Its profile has gone; it runs on.
-            let wanted = self.saved(name).map_or(Wanted::Online, |saved| saved.wanted);
-            self.add(name.clone(), wanted);
+        // Its profile has gone, or has an error: it runs on, or comes back with the last good one.
+        let saved: Vec<EnvName> = self.state.borrow().environments.keys().cloned().collect();
+        let has_spec = |name: &&EnvName| {
+            self.saved(name).is_some_and(|saved| !saved.deleted) && self.places.spec(name).exists()
+        };
+        for name in living.iter().chain(saved.iter().filter(has_spec)) {
+            if self.entry(name).is_none() {
+                let wanted = self.saved(name).map_or(Wanted::Online, |saved| saved.wanted);
+                self.add(name.clone(), wanted);
+            }
         }
         for entry in self.entries() {
             if !living.contains(&entry.name) {
@@ -323,6 +346,21 @@ impl Runner {
         )
     }
 
+    /// Whether a profile file names the environment, with errors or without.
+    pub fn is_claimed(&self, name: &EnvName) -> bool {
+        profiles::is_claimed(&self.places, name)
+    }
+
+    /// Whether this runner is the first after `swrun kill`.
+    pub fn was_killed(&self) -> bool {
+        self.was_killed
+    }
+
+    /// Something could not be ended: the runner goes on.
+    pub fn end_kill(&self) {
+        self.is_killing.set(false);
+    }
+
     /// No monitor is started any more.
     pub fn begin_kill(&self) {
         self.is_killing.set(true);
@@ -335,6 +373,7 @@ impl Runner {
 
     /// All is ended.
     pub fn finish_kill(&self) {
+        let _ = std::fs::write(self.places.run().join("killed"), "");
         self.killed.notify_one();
     }
 

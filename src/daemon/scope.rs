@@ -10,6 +10,9 @@ use crate::cgroup::Driver;
 /// Says that this process was started inside a scope of its own.
 const MARK: &str = "SWRUN_SCOPE";
 
+/// The runner's own leaf in its scope; no environment can have such a name.
+const LEAF: &str = "_runner";
+
 /// Starts this program again inside a scope, where systemd is PID 1; returns where it is not, or
 /// where this is already done.
 ///
@@ -51,9 +54,9 @@ pub fn own(driver: &dyn Driver) -> Result<Option<PathBuf>, String> {
     }
     let group = driver.own_group().map_err(|e| e.to_string())?;
     let scope = match group.parent() {
-        Some(scope) if group.ends_with("runner") => scope.to_owned(),
+        Some(scope) if group.ends_with(LEAF) => scope.to_owned(),
         _ => group,
     };
-    driver.join(&scope.join("runner"), std::process::id()).map_err(|e| e.to_string())?;
+    driver.join(&scope.join(LEAF), std::process::id()).map_err(|e| e.to_string())?;
     Ok(Some(scope))
 }

@@ -104,8 +104,9 @@ pub async fn serve(runner: Rc<Runner>, listener: UnixListener) {
             }
         };
         let uid = stream.peer_cred().map_or(u32::MAX, |credentials| credentials.uid());
-        let is_refused = uid != 0 && guests.of_user(uid) >= MOST_OF_ONE_USER;
-        if is_refused || (guests.count() >= MOST_CONNECTIONS && !guests.make_room()) {
+        let is_full = || guests.count() >= MOST_CONNECTIONS && !guests.make_room();
+        // However many others there are, root gets in.
+        if uid != 0 && (guests.of_user(uid) >= MOST_OF_ONE_USER || is_full()) {
             tokio::task::spawn_local(refuse(stream));
             continue;
         }
@@ -157,7 +158,8 @@ async fn one(runner: Rc<Runner>, mut stream: UnixStream, guest: &Guest) -> io::R
         send(&mut stream, &text).await?;
     }
     let last = last.unwrap_or_else(|_| bad("the runner lost this request".to_owned()));
-    let is_done = is_kill && matches!(last, Answer::Done { .. });
+    let is_done = is_kill
+        && matches!(&last, Answer::Done { outcomes } if outcomes.iter().all(|outcome| outcome.ok));
     let sent = send(&mut stream, &last).await;
     if is_done {
         runner.finish_kill();

@@ -128,6 +128,22 @@ fn make_folder(path: &Path, uid: u32, gid: u32, mode: u32) -> Result<(), SetupEr
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let made = rustix::fs::openat(&parent, name, flags, Mode::empty())
         .map_err(|error| failed("open the new folder", error))?;
+    // In a folder of the user's own another could have been put in its place meanwhile: what is not
+    // root's, empty and closed is not the one just made.
+    let found =
+        rustix::fs::fstat(&made).map_err(|error| failed("look at the new folder", error))?;
+    let is_empty = || {
+        let entries = rustix::fs::Dir::read_from(&made);
+        entries.is_ok_and(|entries| {
+            let names = entries.flatten();
+            names
+                .map(|entry| entry.file_name().to_owned())
+                .all(|name| name.as_c_str() == c"." || name.as_c_str() == c"..")
+        })
+    };
+    if found.st_uid != 0 || found.st_mode & 0o7777 != 0o700 || !is_empty() {
+        return Err(failed("trust the new folder, which was exchanged,", rustix::io::Errno::PERM));
+    }
     // The mode first: once it has its owner, it is in the owner's hands.
     rustix::fs::fchmod(&made, Mode::from_raw_mode(mode))
         .map_err(|error| failed("set the mode of", error))?;

@@ -7,13 +7,15 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
+use rustix::process::{Gid, Pid, Uid, WaitOptions};
+
 use super::at;
 use crate::formats::dotenv;
 use crate::model::EnvSpec;
 use crate::privilege::{identity, limits};
 use crate::sys::files::read_beneath;
 use crate::sys::fork::{Fork, fork_into};
-use crate::sys::{descriptors, signals};
+use crate::sys::{descriptors, keyring, signals};
 use crate::wire::launch::{Failure, Launch};
 
 /// The app, executed (or, in a rehearsal, ready to be).
@@ -50,6 +52,13 @@ pub fn start(launch: &Launch, group: BorrowedFd<'_>, joins: Vec<OwnedFd>) -> Res
             File::from(said)
                 .read_to_end(&mut text)
                 .map_err(|e| Failure::new("read the error pipe", &e))?;
+            if text.is_empty() && launch.rehearse && !ended_well(pid) {
+                return Err(Failure {
+                    step: "try the start".to_owned(),
+                    why: "the process was killed; is memory-max large enough to start?".to_owned(),
+                    errno: None,
+                });
+            }
             if text.is_empty() {
                 return Ok(App { pid, pidfd });
             }
@@ -57,6 +66,12 @@ pub fn start(launch: &Launch, group: BorrowedFd<'_>, joins: Vec<OwnedFd>) -> Res
                 .map_err(|e| Failure::new("understand the error pipe", &e.into()))?)
         }
     }
+}
+
+/// Whether the process of a rehearsal came to its end.
+fn ended_well(pid: i32) -> bool {
+    let status = rustix::process::waitpid(Pid::from_raw(pid), WaitOptions::empty());
+    matches!(status, Ok(Some((_, status))) if status.exit_status() == Some(0))
 }
 
 /// Returns only after a rehearsal or a failure.
@@ -70,7 +85,13 @@ fn become_app(launch: &Launch, joins: &[OwnedFd]) -> Result<(), Failure> {
         .map_err(|e| Failure::new("take a cgroup namespace", &e.into()))?;
     rustix::process::setsid().map_err(at("lead a session"))?;
     limits::apply(&spec.limits).map_err(|e| Failure::new("set the resource limits", &e))?;
+    // The pipes are made by root: `/dev/stdout` and `/dev/stderr` are opened anew by those who use them.
+    let (uid, gid) = (Uid::from_raw(spec.identity.uid), Gid::from_raw(spec.identity.gid));
+    rustix::fs::fchown(rustix::stdio::stdout(), Some(uid), Some(gid))
+        .and_then(|()| rustix::fs::fchown(rustix::stdio::stderr(), Some(uid), Some(gid)))
+        .map_err(at("give the pipes to the user"))?;
     identity::become_user(&spec.identity).map_err(|(step, e)| Failure::new(step, &e))?;
+    keyring::leave_session().map_err(|e| Failure::new("leave the session key ring", &e))?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o027));
     // From here on all is done with the user's own rights.
     let variables = super::environment::of(spec, launch.id, read_env_file(spec)?);

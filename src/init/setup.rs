@@ -13,6 +13,7 @@ pub fn cage(launch: &Launch) -> Result<(), Failure> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let cage = Cage {
         base: &spec.base,
+        uid: spec.identity.uid,
         writable: &spec.writable,
         read_only: &spec.read_only,
         views: &launch.views,

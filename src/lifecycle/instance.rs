@@ -98,12 +98,17 @@ impl Instance {
     /// How long it was up; nothing, if it never was.
     #[must_use]
     pub fn uptime(&self, now: Duration) -> Duration {
-        let since = match self.phase {
+        self.came_up_at().map_or(Duration::ZERO, |since| now.saturating_sub(since))
+    }
+
+    /// When it came up, if it did.
+    #[must_use]
+    pub fn came_up_at(&self) -> Option<Duration> {
+        match self.phase {
             InstancePhase::Up { since } => Some(since),
             InstancePhase::Stopping { since, .. } => since,
             InstancePhase::Starting => None,
-        };
-        since.map_or(Duration::ZERO, |since| now.saturating_sub(since))
+        }
     }
 
     /// When it was launched.

@@ -251,6 +251,7 @@ impl Environment {
 
     fn rest(&mut self, reason: String, gave_up: bool, actions: &mut Vec<Action>) {
         actions.push(Action::Rest { reason: reason.clone(), gave_up });
+        self.retry = None;
         self.resting = Some(Resting { reason, gave_up });
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::instance::{End, Running};
 use super::logs::Flow;
 use super::ports;
-use super::run::{Monitor, REHEARSAL, Rehearsal, rules};
+use super::run::{Monitor, REHEARSAL, Rehearsal, launch_deadline, rules};
 use crate::formats::{journal, spec_file};
 use crate::lifecycle::{Action, Event};
 use crate::model::{self, Cause, EventKind, LastExit, Protocol};
@@ -104,7 +104,7 @@ impl Monitor {
                         running.app = message.descriptor;
                         self.started(id);
                     }
-                    Ok(Report::Failed(failure)) => running.failure = Some(failure),
+                    Ok(Report::Failed(failure)) => running.failure = Some(bounded(failure)),
                     Ok(Report::Ended { code, signal }) => running.end = Some(End { code, signal }),
                     Err(error) => {
                         let why = std::io::Error::from(error);
@@ -158,6 +158,18 @@ impl Monitor {
 
     pub(super) fn look_at_what_is_due(&mut self) {
         let now = clock::monotonic();
+        let rehearsal = self.rehearsal.as_mut().map(|rehearsal| &mut rehearsal.running);
+        for running in self.running.values_mut().chain(rehearsal) {
+            if launch_deadline(running).is_some_and(|at| at <= now) {
+                running.failure = Some(Failure {
+                    step: "start the app".to_owned(),
+                    why: "it did not come to its exec in time; does a file system hang?".to_owned(),
+                    errno: None,
+                });
+                let init = &running.init;
+                let _ = rustix::process::pidfd_send_signal(init, rustix::process::Signal::KILL);
+            }
+        }
         let ids: Vec<u32> = self.running.keys().copied().collect();
         for id in ids {
             let Some(running) = self.running.get_mut(&id) else { continue };
@@ -316,6 +328,10 @@ impl Monitor {
                     let full = Box::new(self.report());
                     self.control.reply(client, call.id, Reply::Report(full));
                 }
+                Request::Start if self.is_ending => {
+                    let text = "the environment is being stopped".to_owned();
+                    self.control.reply(client, call.id, Reply::Failed(text));
+                }
                 Request::Start => {
                     self.pending.push_back(Event::Start);
                     self.control.reply(client, call.id, Reply::Accepted);
@@ -362,6 +378,7 @@ impl Monitor {
         let outcome = match failure {
             Some(text) => Err(text),
             None if !rehearsal.succeeded => Err("the trial start was killed".to_owned()),
+            None if self.is_ending => Err("the environment is being stopped".to_owned()),
             None => self
                 .driver
                 .prepare(&self.base, &rehearsal.spec.limits, std::process::id())
@@ -403,6 +420,12 @@ fn instance<'a>(
     } else {
         running.get_mut(&id)
     }
+}
+
+/// A failure as it can be kept and sent on: a part of its text may be an app's.
+fn bounded(failure: Failure) -> Failure {
+    let cut = |text: String| text.chars().take(500).collect();
+    Failure { step: cut(failure.step), why: cut(failure.why), errno: failure.errno }
 }
 
 /// The pid behind a pidfd, as this process's namespace sees it (proc_pid_fdinfo(5)).

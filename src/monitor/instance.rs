@@ -10,6 +10,8 @@ use crate::wire::launch::Failure;
 /// Descriptors and findings of one instance.
 #[derive(Debug)]
 pub struct Running {
+    /// When it was launched.
+    pub launched: Duration,
     /// Its init, as the host sees it.
     pub init_pid: i32,
     /// Its init's pidfd: readable once every process of the instance is dead.

@@ -118,9 +118,15 @@ impl Capture {
         self.partial.extend_from_slice(text);
     }
 
-    /// Everything that is left, once the writers are dead; a last line without end is kept, marked.
+    /// What is left, once the instance is dead; a last line without end is kept, marked.
     pub fn finish(mut self, file: &mut LogFile, scratch: &mut Scratch) {
-        while self.pump(file, scratch) == Flow::More {}
+        // At most what the pipe holds: somebody outside the cage may have been handed its end, and
+        // write on.
+        for _ in 0..PIPE_BYTES / READ_BYTES {
+            if self.pump(file, scratch) != Flow::More {
+                break;
+            }
+        }
         if !self.partial.is_empty() {
             scratch.lines.clear();
             let now = clock::wall_millis();

@@ -97,7 +97,7 @@ impl Monitor {
                     pid: running.and_then(|running| running.app_pid),
                     init_pid: running.map(|running| running.init_pid),
                     state: instance.phase(),
-                    uptime_s: Some(instance.uptime(now).as_secs()),
+                    uptime_s: instance.came_up_at().map(|at| now.saturating_sub(at).as_secs()),
                     memory: self.memory_of(id),
                 }
             })

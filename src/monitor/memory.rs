@@ -50,6 +50,8 @@ impl Default for Memory {
 pub fn read(path: &Path) -> io::Result<(Memory, Option<String>)> {
     let bytes = match files::read_bounded(path, LONGEST) {
         Ok(bytes) => bytes,
+        // Too long: read as nothing, and set aside below.
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Vec::new(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Ok((Memory::default(), None));
         }

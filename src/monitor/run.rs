@@ -175,8 +175,12 @@ impl Monitor {
 
     /// Does what is due, until nothing is: then writes down and tells what changed.
     fn settle(&mut self) {
-        while let Some(event) = self.pending.pop_front() {
-            self.step(&event);
+        // Only those that are there now: a start that fails at once and without a pause must leave
+        // room for signals and orders.
+        for _ in 0..self.pending.len() {
+            if let Some(event) = self.pending.pop_front() {
+                self.step(&event);
+            }
         }
         self.step(&Event::Tick);
         self.sample_if_due();
@@ -232,7 +236,14 @@ impl Monitor {
             .running
             .values()
             .flat_map(|running| [running.next_look.map(|(at, _)| at), running.soft_look]);
-        looks.flatten().chain(self.environment.next_step()).chain(self.samples.next).min()
+        let rehearsal = self.rehearsal.iter().map(|rehearsal| &rehearsal.running);
+        let launching = self.running.values().chain(rehearsal).filter_map(launch_deadline);
+        looks
+            .flatten()
+            .chain(launching)
+            .chain(self.environment.next_step())
+            .chain(self.samples.next)
+            .min()
     }
 
     fn sources(&self) -> Vec<(Source, BorrowedFd<'_>, PollFlags)> {
@@ -297,6 +308,10 @@ impl Monitor {
     pub(super) fn end(&mut self) {
         self.is_ending = true;
         self.pending.push_back(Event::Stop);
+        if let Some(rehearsal) = &self.rehearsal {
+            let init = &rehearsal.running.init;
+            let _ = rustix::process::pidfd_send_signal(init, rustix::process::Signal::KILL);
+        }
         let grace = self.spec.stop.grace + Duration::from_secs(5);
         let micros = u32::try_from(grace.as_micros()).unwrap_or(u32::MAX);
         let _ = sd_notify::notify(&[NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(micros)]);
@@ -313,6 +328,16 @@ enum Source {
     Report(u32),
     Memory(u32),
     Init(u32),
+}
+
+/// How long a start may take until the app is executed: a file system that hangs, or a process of the
+/// same user that stops it, must not hold the environment.
+const LAUNCHED_WITHIN: Duration = Duration::from_secs(30);
+
+/// Until when an instance must have executed its app; `None` once it has, or is being killed for it.
+pub(super) fn launch_deadline(running: &Running) -> Option<Duration> {
+    let is_waited_for = running.app.is_none() && running.failure.is_none() && running.end.is_none();
+    is_waited_for.then(|| running.launched + LAUNCHED_WITHIN)
 }
 
 /// The rules of the state machine, out of the spec.

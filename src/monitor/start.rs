@@ -59,11 +59,15 @@ impl Starter {
             channel::pair().map_err(|e| Failure::new("make the report socket", &e))?;
         rustix::fs::fcntl_setfl(&report, rustix::fs::OFlags::NONBLOCK)
             .map_err(|e| Failure::new("make the report socket", &e.into()))?;
+        // A rehearsal is no part of the app: an environment at its limit of processes can be
+        // restarted too.
+        let (group, joins) =
+            if rehearse { (&entry.init_group, &[][..]) } else { (&entry.group, &entry.join[..]) };
         let launch = Launch {
             spec: spec.clone(),
             id,
             rehearse,
-            joins: u8::try_from(entry.join.len()).unwrap_or(u8::MAX),
+            joins: u8::try_from(joins.len()).unwrap_or(u8::MAX),
             views: entry.views,
         };
         let launch = serde_json::to_vec(&launch)
@@ -71,10 +75,8 @@ impl Starter {
             .and_then(|bytes| memfd::sealed("swrun-launch", &bytes))
             .map_err(|e| Failure::new("write the launch message", &e))?;
         let mut descriptors: Vec<BorrowedFd<'_>> =
-            [&self.null, &out_end, &err_end, &report_end, &launch, &entry.group]
-                .map(|d| d.as_fd())
-                .into();
-        descriptors.extend(entry.join.iter().map(|d| d.as_fd()));
+            [&self.null, &out_end, &err_end, &report_end, &launch, group].map(|d| d.as_fd()).into();
+        descriptors.extend(joins.iter().map(|d| d.as_fd()));
         // The name is for `ps`: its form holds no NUL.
         let name = CString::new(spec.name.as_str()).unwrap_or_default();
         let spawned = spawn::spawn(&Request {
@@ -88,12 +90,13 @@ impl Starter {
         })
         .map_err(|e| Failure::new("start the instance's init", &e))?;
         Ok(Running {
+            launched: crate::sys::clock::monotonic(),
             init_pid: spawned.pid,
             init: spawned.pidfd,
             report: Some(report),
             app: None,
             app_pid: None,
-            watch: Some(watch),
+            watch: (!rehearse).then_some(watch),
             out: Some(out),
             err: Some(err),
             end: None,

@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use crate::model::{Cause, Restart, RestartPolicy};
 
+/// The least pause after a start that failed before the app ran.
+const START_FAILED_PAUSE: Duration = Duration::from_millis(100);
+
 /// What the deaths so far teach.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct History {
@@ -51,7 +54,12 @@ impl History {
         if uptime > rules.max_delay {
             self.in_a_row = 0;
         }
-        let pause = pause(rules, self.in_a_row);
+        let first = match cause {
+            // Nothing of the app ran: without a pause this would only burn the machine.
+            Cause::StartFailed => rules.first_delay.max(START_FAILED_PAUSE),
+            _ => rules.first_delay,
+        };
+        let pause = pause(first, rules.max_delay, self.in_a_row);
         self.in_a_row = self.in_a_row.saturating_add(1);
         match (rules.policy, cause) {
             (RestartPolicy::Never, _) => {
@@ -80,9 +88,9 @@ impl History {
     }
 }
 
-fn pause(rules: &Restart, deaths_before: u32) -> Duration {
+fn pause(first: Duration, longest: Duration, deaths_before: u32) -> Duration {
     let factor = 1_u32.checked_shl(deaths_before).unwrap_or(u32::MAX);
-    rules.first_delay.saturating_mul(factor).min(rules.max_delay)
+    first.saturating_mul(factor).min(longest.max(first))
 }
 
 #[cfg(test)]

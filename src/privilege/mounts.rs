@@ -7,11 +7,11 @@
 use std::ffi::CStr;
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt as _, symlink};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, FileType, Mode, OFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 
@@ -22,6 +22,8 @@ use crate::sys::mount::{Attributes, attach, attach_over, copy_of, set_attributes
 pub struct Cage<'a> {
     /// The environment's folder, read-only.
     pub base: &'a Path,
+    /// Its user: the folder must be that user's, or root's.
+    pub uid: u32,
     /// Folders that can be written.
     pub writable: &'a [PathBuf],
     /// Further files and folders, read-only.
@@ -61,17 +63,18 @@ pub fn enter(cage: &Cage<'_>) -> Result<(), Failed> {
     attach_over(root.as_fd(), place.as_fd()).map_err(|e| ("attach the root".to_owned(), e))?;
     rustix::process::fchdir(&root).map_err(at("enter the root"))?;
 
-    attach_all(&system, &root)?;
+    attach_all(&system, &root, &[])?;
     system_links()?;
     private_folders(cage)?;
     devices(cage)?;
     kernel_files(cage)?;
-    // Last, since a base may lie below a folder that is private.
-    attach_all(&own, &root)?;
     if let Some((path, text)) = resolver {
         // A name service's file that a link in /etc leads to; a cage without it still starts.
-        let _ = make_place(&path, false).and_then(|()| fs::write(relative(&path), text));
+        let _ = make_place(root.as_fd(), &path, false, None)
+            .and_then(|()| fs::write(relative(&path), text));
     }
+    // Last, since a base may lie below a folder that is private.
+    attach_all(&own, &root, &["tmp", "run", "var"])?;
 
     rustix::process::pivot_root(".", ".").map_err(at("change the root"))?;
     rustix::mount::unmount(".", UnmountFlags::DETACH).map_err(at("leave the host's root"))?;
@@ -107,7 +110,23 @@ fn open_own(cage: &Cage<'_>) -> Result<Vec<Shown>, Failed> {
     own.extend(cage.read_only.iter().map(|path| (path.as_path(), SHARED)));
     own.extend(cage.writable.iter().map(|path| (path.as_path(), writable)));
     own.sort_by_key(|(path, _)| path.components().count());
-    own.into_iter().map(|(path, attributes)| open(path, attributes)).collect()
+    let own: Vec<Shown> = own
+        .into_iter()
+        .map(|(path, attributes)| open(path, attributes))
+        .collect::<Result<_, _>>()?;
+    // Looked at when the profile was resolved, and once more now: a folder that is gone could have been
+    // made anew by somebody else since.
+    for shown in own.iter().filter(|shown| shown.target == cage.base) {
+        let owner = rustix::fs::fstat(&shown.tree).map_err(at("look at the base"))?.st_uid;
+        if owner != 0 && owner != cage.uid {
+            let why = format!("it belongs to uid {owner} now");
+            return Err((
+                named("trust", cage.base),
+                io::Error::new(io::ErrorKind::PermissionDenied, why),
+            ));
+        }
+    }
+    Ok(own)
 }
 
 fn open(path: &Path, attributes: Attributes) -> Result<Shown, Failed> {
@@ -118,9 +137,17 @@ fn open(path: &Path, attributes: Attributes) -> Result<Shown, Failed> {
     Ok(Shown { tree, target: path.to_owned(), is_folder })
 }
 
-fn attach_all(shown: &[Shown], root: &OwnedFd) -> Result<(), Failed> {
+/// Attaches trees. Places for them are made on the new root and the private folders `own` alone, never
+/// inside a tree that came from the host: an app could exchange its parts meanwhile.
+fn attach_all(shown: &[Shown], root: &OwnedFd, own: &[&str]) -> Result<(), Failed> {
+    let devices: Vec<u64> = std::iter::once(rustix::fs::fstat(root))
+        .chain(own.iter().map(|path| rustix::fs::stat(*path)))
+        .filter_map(Result::ok)
+        .map(|found| found.st_dev)
+        .collect();
     for Shown { tree, target, is_folder } in shown {
-        make_place(target, *is_folder).map_err(|e| (named("make", target), e))?;
+        make_place(root.as_fd(), target, *is_folder, Some(&devices))
+            .map_err(|e| (named("make", target), e))?;
         attach(tree.as_fd(), root.as_fd(), target).map_err(|e| (named("attach", target), e))?;
     }
     Ok(())
@@ -141,7 +168,7 @@ fn private_folders(cage: &Cage<'_>) -> Result<(), Failed> {
     for (path, mode) in [("tmp", "1777"), ("run", "0755")] {
         mount_new_tmpfs(path, mode, cage.tmpfs_bytes, no_programs)?;
     }
-    make_place(Path::new("/var"), true).map_err(|e| ("make \"/var\"".to_owned(), e))?;
+    make_here(Path::new("/var"))?;
     // What a base below /var brought is left as it is.
     for (link, to) in [("var/tmp", "../tmp"), ("var/run", "../run")] {
         match symlink(to, link) {
@@ -220,7 +247,7 @@ fn kernel_files(cage: &Cage<'_>) -> Result<(), Failed> {
         set_attributes(tree.as_fd(), SHARED.and(Attributes::NO_EXEC), true)
             .map_err(|e| (named("protect", source), e))?;
         if target != cgroups {
-            make_place(target, true).map_err(|e| (named("make", target), e))?;
+            make_here(target)?;
         }
         attach(tree.as_fd(), root.as_fd(), target).map_err(|e| (named("attach", target), e))?;
     }
@@ -233,7 +260,7 @@ fn mount_new_tmpfs(
     bytes: u64,
     flags: MountAttrFlags,
 ) -> Result<(), Failed> {
-    make_place(&Path::new("/").join(path), true).map_err(|e| (format!("make \"/{path}\""), e))?;
+    make_here(Path::new(path))?;
     mount_at(path, mode, bytes, flags)
 }
 
@@ -246,6 +273,13 @@ fn mount_at(path: &str, mode: &str, bytes: u64, flags: MountAttrFlags) -> Result
     attach_over(tree.as_fd(), place.as_fd()).map_err(|e| (step(), e))
 }
 
+/// A folder on what is the cage's own so far.
+fn make_here(path: &Path) -> Result<(), Failed> {
+    let root = rustix::fs::open(".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        .map_err(at("open the root"))?;
+    make_place(root.as_fd(), path, true, None).map_err(|e| (named("make", path), e))
+}
+
 fn tmpfs(mode: &str, bytes: u64, flags: MountAttrFlags) -> rustix::io::Result<OwnedFd> {
     let context = rustix::mount::fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
     rustix::mount::fsconfig_set_string(context.as_fd(), "mode", mode)?;
@@ -254,18 +288,40 @@ fn tmpfs(mode: &str, bytes: u64, flags: MountAttrFlags) -> rustix::io::Result<Ow
     rustix::mount::fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, flags)
 }
 
-/// Makes `path` below the working directory: folders, and for a file an empty file. What is there
-/// stays: a place inside a tree that is already attached.
-fn make_place(path: &Path, is_folder: bool) -> io::Result<()> {
-    let path = relative(path);
-    if fs::symlink_metadata(path).is_ok() {
-        return Ok(());
+/// Makes `path` below `root`: folders, and for a file an empty file, part by part and over no link.
+/// What is there stays; something is made only on one of `devices`, where they are given.
+fn make_place(
+    root: BorrowedFd<'_>,
+    path: &Path,
+    is_folder: bool,
+    devices: Option<&[u64]>,
+) -> io::Result<()> {
+    let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS | ResolveFlags::BENEATH;
+    let open = |folder: BorrowedFd<'_>, path: &Path| {
+        rustix::fs::openat2(folder, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)
+    };
+    let parts: Vec<_> = relative(path).components().collect();
+    let mut here = open(root, Path::new("."))?;
+    for (index, part) in parts.iter().enumerate() {
+        let name: &Path = part.as_ref();
+        here = match open(here.as_fd(), name) {
+            Err(rustix::io::Errno::NOENT) => {
+                let device = rustix::fs::fstat(&here)?.st_dev;
+                if devices.is_some_and(|devices| !devices.contains(&device)) {
+                    return Err(io::ErrorKind::NotFound.into());
+                }
+                if is_folder || index + 1 < parts.len() {
+                    rustix::fs::mkdirat(&here, name, Mode::from_raw_mode(0o755))?;
+                } else {
+                    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                    rustix::fs::openat(&here, name, flags, Mode::from_raw_mode(0o644))?;
+                }
+                open(here.as_fd(), name)?
+            }
+            found => found?,
+        };
     }
-    let folders = if is_folder { Some(path) } else { path.parent() };
-    if let Some(folders) = folders.filter(|folders| !folders.as_os_str().is_empty()) {
-        fs::DirBuilder::new().recursive(true).mode(0o755).create(folders)?;
-    }
-    if is_folder { Ok(()) } else { fs::File::create_new(path).map(drop) }
+    Ok(())
 }
 
 /// The file that `/etc/resolv.conf` leads to when it lies in the host's `/run`, which the app does

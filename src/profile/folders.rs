@@ -89,6 +89,18 @@ impl Way {
         self.passed.iter().any(|(path, metadata)| *path == self.end && metadata.is_dir())
     }
 
+    /// A link on the way that is not root's, where the end does not belong to `uid`: with it the user
+    /// would choose what root opens. What is the user's own it may choose.
+    pub(super) fn led_astray(&self, uid: Option<u32>) -> Option<&Path> {
+        let owns_end = self
+            .passed
+            .iter()
+            .any(|(path, metadata)| *path == self.end && Some(metadata.uid()) == uid);
+        let is_foreign = |metadata: &Metadata| metadata.is_symlink() && metadata.uid() != 0;
+        let link = self.passed.iter().find(|(_, metadata)| is_foreign(metadata));
+        link.map(|(path, _)| path.as_path()).filter(|_| !owns_end)
+    }
+
     /// The first place on the way that somebody besides root and `trusted` could change.
     pub(super) fn weakness(&self, trusted: Trusted<'_>) -> Option<Weakness> {
         self.passed.iter().find_map(|(place, metadata)| {

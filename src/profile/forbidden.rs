@@ -18,13 +18,14 @@ pub(super) enum Use {
 /// Of the system, with all below.
 const TREES: [&str; 5] = ["/boot", "/dev", "/proc", "/root", "/sys"];
 /// Of the system with all below, but for reading (programs and their settings are seen anyway).
-const TREES_BUT_FOR_READING: [&str; 11] = [
+const TREES_BUT_FOR_READING: [&str; 12] = [
     "/bin",
     "/etc",
     "/lib",
     "/lib32",
     "/lib64",
     "/libx32",
+    "/run",
     "/sbin",
     "/usr/bin",
     "/usr/lib",

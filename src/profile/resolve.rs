@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use nix::sys::resource::{Resource, getrlimit};
 
 use super::file::{At, Profile};
-use super::folders::{Trusted, follow, shell_word};
+use super::folders::{Trusted, Way, follow, shell_word};
 use super::forbidden::{self, Use};
 use super::identity::look_up;
 use super::problem::{Position, Problem, Severity, quoted_path};
@@ -223,6 +223,10 @@ impl Work<'_> {
         if !self.is_allowed(key, path, &way.end, Use::Home) {
             return None;
         }
+        // The app never chooses by a link of its own what root mounts.
+        if key == "base" && self.is_led_astray(key, path, &way, id) {
+            return None;
+        }
         if let Some(id) = id {
             let trusted = Trusted { user: &id.user, uid: id.uid, gid: Some(id.gid) };
             if let Some(weakness) = way.weakness(trusted) {
@@ -265,7 +269,9 @@ impl Work<'_> {
                     continue;
                 }
             };
-            if !self.is_allowed(key, path, &way.end, usage) {
+            if !self.is_allowed(key, path, &way.end, usage)
+                || self.is_led_astray(key, path, &way, id)
+            {
                 continue;
             }
             // Sharing a folder can be meant, so this is only said. What the path opens is held by
@@ -282,6 +288,24 @@ impl Work<'_> {
             found.insert(way.end);
         }
         found.into_iter().collect()
+    }
+
+    fn is_led_astray(
+        &mut self,
+        key: &str,
+        path: &At<PathBuf>,
+        way: &Way,
+        id: Option<&Identity>,
+    ) -> bool {
+        let Some(link) = way.led_astray(id.map(|id| id.uid)) else { return false };
+        let text = format!(
+            "{key} {} leads over the link {}, which is not root's, to a folder that is not the user's own",
+            quoted_path(&path.value),
+            quoted_path(link)
+        );
+        let fix = format!("name the folder itself, or: chown -h root: {}", shell_word(link));
+        self.error(path.at, text, fix);
+        true
     }
 
     fn is_allowed(&mut self, key: &str, path: &At<PathBuf>, end: &Path, usage: Use) -> bool {

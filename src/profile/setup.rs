@@ -57,7 +57,7 @@ impl SetupFacts {
                 }
             }
             for path in folders(profile) {
-                let (there, rest) = split(&path);
+                let Some((there, rest)) = split(&path) else { continue };
                 if forbidden::reason(&there.join(&rest), Use::Writable, places).is_none() {
                     facts.paths.insert(path, (there, rest));
                 }
@@ -75,14 +75,16 @@ fn folders(profile: &Profile) -> Vec<PathBuf> {
 }
 
 /// The longest part of a path that is there, without links, and what is missing below it.
-fn split(path: &Path) -> (PathBuf, PathBuf) {
+///
+/// `None` where a link on the way is not root's: nothing is made where it leads; `resolve` says why.
+fn split(path: &Path) -> Option<(PathBuf, PathBuf)> {
     for part in path.ancestors() {
         if let Ok(way) = follow(part) {
             let rest = path.strip_prefix(part).unwrap_or(Path::new("")).to_owned();
-            return (way.end, rest);
+            return way.led_astray(None).is_none().then_some((way.end, rest));
         }
     }
-    (PathBuf::from("/"), path.strip_prefix("/").unwrap_or(path).to_owned())
+    Some((PathBuf::from("/"), path.strip_prefix("/").unwrap_or(path).to_owned()))
 }
 
 /// The steps, in the order in which they are to be done.

@@ -8,6 +8,7 @@ pub mod descriptors;
 pub mod files;
 pub mod fork;
 pub mod groups;
+pub mod keyring;
 pub mod memfd;
 pub mod mount;
 pub mod readiness;

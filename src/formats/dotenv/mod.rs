@@ -21,6 +21,9 @@ pub const LONGEST: usize = 64 << 10;
 /// `obj.__proto__ = "text"` does nothing in JavaScript: npm's `dotenv` loses this key.
 const LOST_KEY: &str = "__proto__";
 
+/// So much of a key is shown, in characters: a key can be as long as the file.
+const LONGEST_KEY_SHOWN: usize = 64;
+
 /// Why a `.env` file cannot be used; never with a value in it.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {problem}")]
@@ -70,7 +73,8 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<(String, String)>, DotenvError> {
     let owned = |Assignment { key, value, start, .. }: Assignment| {
         if value.contains('\0') {
             let line = line_number(text[..start].as_bytes());
-            return Err(DotenvError { line, problem: DotenvProblem::NulInValue(key.to_owned()) });
+            let key = key.chars().take(LONGEST_KEY_SHOWN).collect();
+            return Err(DotenvError { line, problem: DotenvProblem::NulInValue(key) });
         }
         Ok((key.to_owned(), value.into_owned()))
     };
