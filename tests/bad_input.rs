@@ -324,9 +324,18 @@ fn a_truncated_state_is_set_aside_and_what_runs_goes_on() {
     bed.end();
 }
 
-/// Starts a runner that must refuse to run; what it says.
+/// Starts a runner that must refuse to run; what it says. One that runs is ended with the test.
+#[track_caller]
 fn refuses_to_run(bed: &Bed) -> String {
-    let output = bed.swrun(&["daemon"]);
+    // timeout(1) of Debian's coreutils: 124 when it had to end the runner.
+    let output = Command::new("timeout")
+        .arg(patience().as_secs().to_string())
+        .arg(bed::swrun())
+        .arg("daemon")
+        .env("SWRUN_ROOT", bed.root())
+        .stdin(Stdio::null())
+        .output()
+        .expect("Debian has it");
     let (out, err) = texts(&output);
     assert_eq!(output.status.code(), Some(1), "{out}{err}");
     err
