@@ -264,6 +264,29 @@ fn runner_and_monitors_killed_at_once_are_all_back_with_a_new_runner() {
     bed.end();
 }
 
+#[test]
+fn a_stop_whose_runner_was_killed_is_finished_by_the_next() {
+    let (mut bed, shop, blog) = two("");
+    let [of_shop, of_blog] = [&shop, &blog].map(|app| bed.status(app));
+    bed.kill_daemon();
+    // As a runner leaves it that saved the order and lived no longer: one monitor lives, one was
+    // killed too.
+    let path = bed.root().join("var/lib/swrun/state.json");
+    let text = fs::read_to_string(&path).expect("readable");
+    assert_eq!(text.matches("\"online\"").count(), 2, "{text}");
+    fs::write(&path, text.replace("\"online\"", "\"stopped\"")).expect("our own file");
+    kill(monitor(&of_blog));
+    bed.daemon();
+    for app in [&shop, &blog] {
+        let is_stopped = |s: &Value| s["state"] == "stopped" && s["wanted"] == "stopped";
+        bed.until(app, "stopped", is_stopped);
+    }
+    census::settle(&bed);
+    assert!(!lives(pid(&of_shop)) && !lives(monitor(&of_shop)));
+    assert_eq!(ends(&bed, &shop).last().expect("it ended")["cause"], "stopped");
+    bed.end();
+}
+
 /// A runner in the foreground: it leads a process group, as a shell makes it one.
 fn foreground(bed: &Bed) -> (Child, std::path::PathBuf) {
     let said = bed.root().join("foreground.log");
