@@ -60,6 +60,7 @@ pub fn start(launch: &Launch, group: BorrowedFd<'_>, joins: Vec<OwnedFd>) -> Res
 }
 
 /// Returns only after a rehearsal or a failure.
+#[expect(clippy::disallowed_methods, reason = "the one namespace that cannot be made at the spawn")]
 fn become_app(launch: &Launch, joins: &[OwnedFd]) -> Result<(), Failure> {
     let spec = &launch.spec;
     for join in joins {
