@@ -2,6 +2,7 @@
 //!
 //! The house stands on floors (`docs/architecture.md`): a module uses only floors below its own,
 //! and the four roles (`init`, `monitor`, `daemon`, `cli`) never use one another.
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 pub mod cgroup;
 pub mod cli;

@@ -21,7 +21,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("init", &["model", "sys", "formats", "privilege", "wire"]),
     ("monitor", &["model", "sys", "policy", "formats", "privilege", "cgroup", "lifecycle", "wire"]),
     ("daemon", &["model", "sys", "policy", "formats", "cgroup", "profile", "host", "wire"]),
-    ("reader", &["model", "sys", "formats", "privilege"]),
+    ("reader", &["model", "sys", "formats", "privilege", "profile"]),
     ("sample", &[]),
     // doctor and check look for themselves, runner or not: hence `cgroup`, and `reader`, whose half
     // here only starts that role.

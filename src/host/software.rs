@@ -1,9 +1,9 @@
 //! What is installed: systemd as the first process, and Node where a cage can see it.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use super::Finding;
+use crate::sys::command;
 
 /// Looks at what is installed.
 pub fn examine() -> Vec<Finding> {
@@ -14,8 +14,7 @@ pub fn examine() -> Vec<Finding> {
 }
 
 fn systemd_version() -> Option<u32> {
-    let output = Command::new("systemctl").arg("--version").stdin(Stdio::null()).output().ok()?;
-    parse_systemd_version(&String::from_utf8_lossy(&output.stdout))
+    parse_systemd_version(&command::run("systemctl", &["--version"]).ok()?)
 }
 
 /// The number in `systemd 252 (252.38-1~deb12u1)`.
