@@ -1,6 +1,6 @@
 /* The app of the benchmarks: static, so that what is measured is the way to main(), not a loader.
  *
- *     app FILE exit CODE      stamps, and ends with CODE
+ *     app FILE exit CODE [MS] stamps, lives for so many milliseconds, and ends with CODE
  *     app FILE pause          stamps, and waits for a signal
  *     app FILE leak CHILDREN  stamps, waits until FILE is not locked, and forks; then each of the
  *                             family takes memory until it is killed
@@ -52,6 +52,7 @@ int main(int count, char **words) {
         leak(&slots[2 * run + 2]);
     }
     if (strcmp(words[2], "pause") == 0) pause();
+    if (count > 4) usleep((useconds_t)atoi(words[4]) * 1000);
     atomic_store(&slots[2 * run + 2], now());
     _exit(argument);
 }
