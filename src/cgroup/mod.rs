@@ -144,7 +144,7 @@ pub struct Entry {
     pub group: OwnedFd,
     /// The folder of `BASE/init` in the v2 tree, for the instance's init.
     pub init_group: OwnedFd,
-    /// v1 only: `cgroup.procs` files, open for writing, that the app's process writes "0" to.
+    /// v1 only: `tasks` files, open for writing, that the app's process of one thread writes "0" to.
     pub join: Vec<OwnedFd>,
     /// v1 only: the same for the instance's init.
     pub init_join: Vec<OwnedFd>,
