@@ -197,6 +197,11 @@ impl Driver for Hybrid {
         self.tree.processes(group)
     }
 
+    fn memory_current(&self, base: &Path, id: u32) -> Option<u64> {
+        let folder = Self::instance(&self.memory, base, id).ok()?;
+        parse::number(&files::measure(&folder.join("memory.usage_in_bytes"))?)
+    }
+
     fn memory(&self, base: &Path, id: u32) -> MemoryReading {
         let Ok(folder) = Self::instance(&self.memory, base, id) else {
             return MemoryReading::default();
@@ -206,7 +211,7 @@ impl Driver for Hybrid {
         let stat = FlatKeyed::parse(&stat);
         let group = Self::instance(self.tree.point(), base, id).ok();
         MemoryReading {
-            current: parse::number(&text("memory.usage_in_bytes")),
+            current: self.memory_current(base, id),
             anon: stat.get("total_rss"),
             // Kernel memory is one number here, mostly of slab that can be reclaimed: left out.
             unreclaimable: stat.sum(&["total_rss", "total_shmem"], &[]),

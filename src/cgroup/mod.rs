@@ -127,6 +127,9 @@ pub trait Driver: std::fmt::Debug {
     /// The group could not be read.
     fn processes(&self, group: &Path) -> Result<Vec<i32>, CgroupError>;
 
+    /// All that is charged to instance `id`, in bytes: one small file, for a look every few seconds.
+    fn memory_current(&self, base: &Path, id: u32) -> Option<u64>;
+
     /// The memory of instance `id`.
     fn memory(&self, base: &Path, id: u32) -> MemoryReading;
 
