@@ -223,6 +223,18 @@ impl Driver for Hybrid {
         }
     }
 
+    fn last_memory(&self, base: &Path, id: u32) -> MemoryReading {
+        let Ok(folder) = Self::instance(&self.memory, base, id) else {
+            return MemoryReading::default();
+        };
+        let text = |name: &str| files::measure(&folder.join(name)).unwrap_or_default();
+        MemoryReading {
+            peak: parse::number(&text("memory.max_usage_in_bytes")),
+            oom_kills: FlatKeyed::parse(&text("memory.oom_control")).get("oom_kill"),
+            ..MemoryReading::default()
+        }
+    }
+
     fn cpu(&self, base: &Path) -> CpuReading {
         let app = self.cpu.as_ref().and_then(|root| Self::app(root, base).ok());
         let text = app.and_then(|app| files::measure(&app.join("cpu.stat"))).unwrap_or_default();

@@ -133,6 +133,9 @@ pub trait Driver: std::fmt::Debug {
     /// The memory of instance `id`.
     fn memory(&self, base: &Path, id: u32) -> MemoryReading;
 
+    /// Of a dead instance: `peak` and `oom_kills` alone, since a restart waits for it.
+    fn last_memory(&self, base: &Path, id: u32) -> MemoryReading;
+
     /// The CPU use of `base/app`.
     fn cpu(&self, base: &Path) -> CpuReading;
 

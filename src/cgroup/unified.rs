@@ -205,6 +205,16 @@ impl Driver for Unified {
         }
     }
 
+    fn last_memory(&self, base: &Path, id: u32) -> MemoryReading {
+        let Ok(folder) = self.instance(base, id) else { return MemoryReading::default() };
+        let text = |name: &str| files::measure(&folder.join(name)).unwrap_or_default();
+        MemoryReading {
+            peak: parse::number(&text("memory.peak")),
+            oom_kills: FlatKeyed::parse(&text("memory.events")).get("oom_kill"),
+            ..MemoryReading::default()
+        }
+    }
+
     fn cpu(&self, base: &Path) -> CpuReading {
         self.tree.cpu(base)
     }
