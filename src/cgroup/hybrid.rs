@@ -1,9 +1,8 @@
 //! The driver for hybrid hosts: limits and counters from the v1 hierarchies of memory, cpu and
 //! pids; membership, kill, pressure and CPU use from the v2 tree. The same path in each.
 //!
-//! Only the app joins v1 groups, and only those with a limit: moving between v1 groups costs up to
-//! 5 ms each. Monitor and init stay in the v1 groups that the monitor was started in, which swrun
-//! does not limit; so `BASE/monitor` and `BASE/init` exist in the v2 tree alone.
+//! Only the app joins v1 groups, and only those with a limit: each move costs time. Monitor
+//! and init stay in the v1 groups that the monitor was started in, which swrun does not limit; so `BASE/monitor` and `BASE/init` exist in the v2 tree alone.
 //! Source of the v1 files: Linux, Documentation/admin-guide/cgroup-v1/memory.rst and pids.rst,
 //! Documentation/scheduler/sched-bwc.rst.
 
@@ -56,14 +55,14 @@ impl Hybrid {
         limits: &Limits,
     ) -> Result<Entry, CgroupError> {
         v1::limit_memory(memory, limits.memory_max)?;
-        let mut join = vec![open_procs(memory)?];
+        let mut join = vec![open_tasks(memory)?];
         let mut views = vec![(memory.to_path_buf(), PathBuf::from("/sys/fs/cgroup/memory"))];
         if let Some(root) = &self.pids {
-            join.push(open_procs(&Self::app(root, base)?)?);
+            join.push(open_tasks(&Self::app(root, base)?)?);
         }
         if let (Some(root), Some(_)) = (&self.cpu, limits.cpu_percent) {
             let app = Self::app(root, base)?;
-            join.push(open_procs(&app)?);
+            join.push(open_tasks(&app)?);
             // Where cpu is mounted with cpuacct, `cpu` is a link to `cpu,cpuacct`: both names.
             let mounted = root.file_name().unwrap_or("cpu".as_ref());
             views.push((app.clone(), Path::new("/sys/fs/cgroup").join(mounted)));
@@ -81,9 +80,12 @@ impl Hybrid {
     }
 }
 
-/// `cgroup.procs` of `folder`, for the process that is to join it.
-fn open_procs(folder: &Path) -> Result<OwnedFd, CgroupError> {
-    let path = folder.join("cgroup.procs");
+/// `tasks` of `folder`, for the process of one thread that is to join it. Not `cgroup.procs`: to move
+/// a whole process the kernel waits until no process of the host forks or exits, 5 to 15 ms after a
+/// quiet spell; a thread that moves itself needs no such wait (cgroup_procs_write_start() in Linux,
+/// kernel/cgroup/cgroup.c, from 5.17 on; an older kernel waits here too).
+fn open_tasks(folder: &Path) -> Result<OwnedFd, CgroupError> {
+    let path = folder.join("tasks");
     let file = OpenOptions::new().write(true).open(&path);
     file.map(OwnedFd::from).map_err(|error| files::failed("open", &path, error))
 }
@@ -195,6 +197,11 @@ impl Driver for Hybrid {
         self.tree.processes(group)
     }
 
+    fn memory_current(&self, base: &Path, id: u32) -> Option<u64> {
+        let folder = Self::instance(&self.memory, base, id).ok()?;
+        parse::number(&files::measure(&folder.join("memory.usage_in_bytes"))?)
+    }
+
     fn memory(&self, base: &Path, id: u32) -> MemoryReading {
         let Ok(folder) = Self::instance(&self.memory, base, id) else {
             return MemoryReading::default();
@@ -204,7 +211,7 @@ impl Driver for Hybrid {
         let stat = FlatKeyed::parse(&stat);
         let group = Self::instance(self.tree.point(), base, id).ok();
         MemoryReading {
-            current: parse::number(&text("memory.usage_in_bytes")),
+            current: self.memory_current(base, id),
             anon: stat.get("total_rss"),
             // Kernel memory is one number here, mostly of slab that can be reclaimed: left out.
             unreclaimable: stat.sum(&["total_rss", "total_shmem"], &[]),
@@ -213,6 +220,18 @@ impl Driver for Hybrid {
             swap: stat.get("total_swap"),
             oom_kills: FlatKeyed::parse(&oom).get("oom_kill"),
             pressure_avg10: group.and_then(|group| Tree::memory_pressure(&group)),
+        }
+    }
+
+    fn last_memory(&self, base: &Path, id: u32) -> MemoryReading {
+        let Ok(folder) = Self::instance(&self.memory, base, id) else {
+            return MemoryReading::default();
+        };
+        let text = |name: &str| files::measure(&folder.join(name)).unwrap_or_default();
+        MemoryReading {
+            peak: parse::number(&text("memory.max_usage_in_bytes")),
+            oom_kills: FlatKeyed::parse(&text("memory.oom_control")).get("oom_kill"),
+            ..MemoryReading::default()
         }
     }
 

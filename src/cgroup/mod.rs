@@ -127,8 +127,14 @@ pub trait Driver: std::fmt::Debug {
     /// The group could not be read.
     fn processes(&self, group: &Path) -> Result<Vec<i32>, CgroupError>;
 
+    /// All that is charged to instance `id`, in bytes: one small file, for a look every few seconds.
+    fn memory_current(&self, base: &Path, id: u32) -> Option<u64>;
+
     /// The memory of instance `id`.
     fn memory(&self, base: &Path, id: u32) -> MemoryReading;
+
+    /// Of a dead instance: `peak` and `oom_kills` alone, since a restart waits for it.
+    fn last_memory(&self, base: &Path, id: u32) -> MemoryReading;
 
     /// The CPU use of `base/app`.
     fn cpu(&self, base: &Path) -> CpuReading;
@@ -144,7 +150,7 @@ pub struct Entry {
     pub group: OwnedFd,
     /// The folder of `BASE/init` in the v2 tree, for the instance's init.
     pub init_group: OwnedFd,
-    /// v1 only: `cgroup.procs` files, open for writing, that the app's process writes "0" to.
+    /// v1 only: `tasks` files, open for writing, that the app's process of one thread writes "0" to.
     pub join: Vec<OwnedFd>,
     /// v1 only: the same for the instance's init.
     pub init_join: Vec<OwnedFd>,

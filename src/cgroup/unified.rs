@@ -184,13 +184,17 @@ impl Driver for Unified {
         self.tree.processes(group)
     }
 
+    fn memory_current(&self, base: &Path, id: u32) -> Option<u64> {
+        parse::number(&files::measure(&self.instance(base, id).ok()?.join("memory.current"))?)
+    }
+
     fn memory(&self, base: &Path, id: u32) -> MemoryReading {
         let Ok(folder) = self.instance(base, id) else { return MemoryReading::default() };
         let text = |name: &str| files::measure(&folder.join(name)).unwrap_or_default();
         let (stat, events) = (text("memory.stat"), text("memory.events"));
         let stat = FlatKeyed::parse(&stat);
         MemoryReading {
-            current: parse::number(&text("memory.current")),
+            current: self.memory_current(base, id),
             anon: stat.get("anon"),
             unreclaimable: stat.sum(&UNRECLAIMABLE, &UNRECLAIMABLE_KERNEL),
             max: parse::number(&text("memory.max")),
@@ -198,6 +202,16 @@ impl Driver for Unified {
             swap: parse::number(&text("memory.swap.current")),
             oom_kills: FlatKeyed::parse(&events).get("oom_kill"),
             pressure_avg10: Tree::memory_pressure(&folder),
+        }
+    }
+
+    fn last_memory(&self, base: &Path, id: u32) -> MemoryReading {
+        let Ok(folder) = self.instance(base, id) else { return MemoryReading::default() };
+        let text = |name: &str| files::measure(&folder.join(name)).unwrap_or_default();
+        MemoryReading {
+            peak: parse::number(&text("memory.peak")),
+            oom_kills: FlatKeyed::parse(&text("memory.events")).get("oom_kill"),
+            ..MemoryReading::default()
         }
     }
 

@@ -3,7 +3,7 @@
 use std::os::fd::AsFd as _;
 use std::time::Duration;
 
-use super::instance::{End, Running};
+use super::instance::{End, Remains, Running};
 use super::logs::Flow;
 use super::ports;
 use super::run::{Monitor, REHEARSAL, Rehearsal, launch_deadline, rules};
@@ -45,7 +45,7 @@ impl Monitor {
             }
             Err(failure) => {
                 self.note_end(Cause::StartFailed, None, None, Some(failure.to_string()));
-                self.garbage.push(id);
+                self.garbage.push(Remains { id, mounts: None });
                 self.pending.push_back(Event::NotStarted { id });
             }
         }
@@ -236,7 +236,7 @@ impl Monitor {
                 capture.finish(file, &mut self.scratch);
             }
         }
-        self.garbage.push(id);
+        self.garbage.push(Remains { id, mounts: running.mounts.take() });
         if id != REHEARSAL {
             let event = self.decide_end(id, &mut running);
             self.pending.push_back(event);
@@ -255,7 +255,7 @@ impl Monitor {
             && counters.oom == Some(0)
             && counters.oom_kill.is_some_and(|kills| kills > 0);
         let is_breach = (running.breached || counters.is_breach()) && !is_hosts;
-        let reading = self.driver.memory(&self.base, id);
+        let reading = self.driver.last_memory(&self.base, id);
         self.samples.add_dead(&reading);
         let cause = match running.end {
             _ if is_breach => Cause::MemoryCeiling,
@@ -307,10 +307,14 @@ impl Monitor {
         self.write_event(Some(id), EventKind::Ended { cause, code, signal, peak, detail });
     }
 
-    pub(super) fn remove_group(&mut self, id: u32) {
-        let group = self.base.join("app").join(id.to_string());
-        if let Err(error) = self.driver.remove(&group) {
-            self.write_event(Some(id), EventKind::Warning { text: error.to_string() });
+    /// Removes what dead instances left: their mounts, then their groups.
+    pub(super) fn collect_garbage(&mut self) {
+        for Remains { id, mounts } in std::mem::take(&mut self.garbage) {
+            drop(mounts);
+            let group = self.base.join("app").join(id.to_string());
+            if let Err(error) = self.driver.remove(&group) {
+                self.write_event(Some(id), EventKind::Warning { text: error.to_string() });
+            }
         }
     }
 
@@ -360,6 +364,8 @@ impl Monitor {
         let path = self.places.spec(&self.name);
         let spec = spec_file::read(&path)
             .map_err(|e| format!("could not read the spec \"{}\": {e}", path.display()))?;
+        // The group of a rehearsal before may still be there.
+        self.collect_garbage();
         let started = self.starter.start(self.driver.as_ref(), &self.base, &spec, REHEARSAL, true);
         match started {
             Ok(running) => {
@@ -367,7 +373,7 @@ impl Monitor {
                 Ok(())
             }
             Err(failure) => {
-                self.garbage.push(REHEARSAL);
+                self.garbage.push(Remains { id: REHEARSAL, mounts: None });
                 Err(failure.to_string())
             }
         }
@@ -433,7 +439,9 @@ fn pid_of(pidfd: &std::os::fd::OwnedFd) -> Option<i32> {
     use std::os::fd::AsRawFd as _;
     let path = format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd());
     let text = std::fs::read_to_string(path).ok()?;
-    text.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok())
+    let pid = text.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok())?;
+    // -1 is that of a process that has ended and was reaped.
+    (pid > 0).then_some(pid)
 }
 
 fn signal_name(number: i32) -> String {

@@ -16,6 +16,9 @@ pub struct Running {
     pub init_pid: i32,
     /// Its init's pidfd: readable once every process of the instance is dead.
     pub init: OwnedFd,
+    /// Its mounts, held so that taking them down (the kernel waits for every CPU) does not lie between
+    /// its end and the next start; dropped with its group.
+    pub mounts: Option<OwnedFd>,
     /// Where init reports.
     pub report: Option<OwnedFd>,
     /// The app, once it has been executed.
@@ -42,6 +45,15 @@ pub struct Running {
     pub last_soft_look: Duration,
     /// Killed at a breach by the monitor, where the kernel kills only one process.
     pub breached: bool,
+}
+
+/// What is left of an instance whose end is decided.
+#[derive(Debug)]
+pub struct Remains {
+    /// Its number, and so its cgroup.
+    pub id: u32,
+    /// What [`Running::mounts`] held. Its tmpfs is charged to the cgroup until it goes.
+    pub mounts: Option<OwnedFd>,
 }
 
 /// How an app ended.

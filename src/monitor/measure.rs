@@ -74,10 +74,17 @@ impl Monitor {
         let limits = &self.spec.limits;
         let mut pause = ceiling::SAMPLE_EVERY;
         for id in self.running.keys().copied() {
-            let reading = self.driver.memory(&self.base, id);
-            let next = ceiling::next_sample(reading.current, limits.memory_high, limits.memory_max);
+            let current = self.driver.memory_current(&self.base, id);
+            let next = ceiling::next_sample(current, limits.memory_high, limits.memory_max);
             pause = pause.min(next);
-            if ceiling::is_over_soft(reading.unreclaimable, limits.memory_high) {
+            // The whole reading makes the kernel sum up its counters: only where it can matter, since
+            // what cannot be reclaimed is a part of all.
+            if ceiling::is_over_soft(current, limits.memory_high)
+                && ceiling::is_over_soft(
+                    self.driver.memory(&self.base, id).unreclaimable,
+                    limits.memory_high,
+                )
+            {
                 self.pending.push_back(Event::SoftCeiling { id });
             }
         }

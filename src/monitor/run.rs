@@ -13,7 +13,7 @@ use sd_notify::NotifyState;
 
 use super::Arguments;
 use super::control::Control;
-use super::instance::Running;
+use super::instance::{Remains, Running};
 use super::logs::{LogFile, Scratch};
 use super::measure::Samples;
 use super::memory::{self, Memory};
@@ -60,7 +60,7 @@ pub struct Monitor {
     /// Events that arose while acting; they come before the next wait.
     pub(super) pending: VecDeque<Event>,
     /// Instances whose end is decided and whose cgroup is still there.
-    pub(super) garbage: Vec<u32>,
+    pub(super) garbage: Vec<Remains>,
     /// The memory file is to be written.
     pub(super) is_dirty: bool,
     /// The monitor ends once nothing runs any more.
@@ -184,8 +184,9 @@ impl Monitor {
         }
         self.step(&Event::Tick);
         self.sample_if_due();
-        for id in std::mem::take(&mut self.garbage) {
-            self.remove_group(id);
+        // Not while an instance starts: it would wait for the same locks of the kernel.
+        if self.running.values().all(|running| running.app.is_some()) {
+            self.collect_garbage();
         }
         if self.is_dirty {
             self.save();

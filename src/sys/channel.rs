@@ -98,7 +98,10 @@ pub struct Received {
 /// # Errors
 /// recvmsg(2); `WouldBlock` when none waits; `InvalidData` for one that was too long.
 pub fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<Received>> {
-    let mut bytes = vec![0; LONGEST_MESSAGE];
+    // Of the size of the message: a buffer for the longest would stay in every idle process.
+    let peek = RecvFlags::PEEK | RecvFlags::TRUNC;
+    let (_, length) = rustix::net::recv(socket.as_fd(), &mut [0_u8; 0], peek)?;
+    let mut bytes = vec![0; length.min(LONGEST_MESSAGE)];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let message = rustix::net::recvmsg(

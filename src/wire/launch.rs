@@ -22,7 +22,7 @@ pub mod descriptor {
     pub const LAUNCH: RawFd = 4;
     /// The folder of the instance's cgroup in the v2 tree.
     pub const GROUP: RawFd = 5;
-    /// From here on: the `cgroup.procs` files that the app writes itself into.
+    /// From here on: the `tasks` files that the app writes itself into.
     pub const FIRST_JOIN: RawFd = 6;
 }
 
