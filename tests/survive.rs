@@ -187,6 +187,49 @@ fn a_killed_monitor_takes_down_its_own_environment_alone_and_cleanly() {
 }
 
 #[test]
+fn what_gave_up_stays_so_when_its_monitor_is_killed() {
+    let bed = Bed::running();
+    let shop = bed.app("shop");
+    let rules = "first-delay = \"1ms\"\nmax-delay = \"2ms\"\ngive-up-after = 3";
+    bed.profile(&shop, &["/bin/false"], &format!("[restart]\n{rules}\n"));
+    bed.fails(1, &["start", "shop"]);
+    let errored = bed.until(&shop, "it gave up", |status| status["state"] == "errored");
+    kill(monitor(&errored));
+    let again = bed.until(&shop, "another monitor", |status| {
+        status["monitor_pid"].is_i64() && status["monitor_pid"] != errored["monitor_pid"]
+    });
+    assert_eq!(again["state"], "errored");
+    for key in ["restarts", "last_exit", "reason"] {
+        assert_eq!(again[key], errored[key], "{key}");
+    }
+    let count = |word| bed.events(&shop).iter().filter(|event| event["event"] == word).count();
+    assert_eq!(count("started"), 3, "it was not tried again");
+    // An order clears it.
+    bed.fails(1, &["start", "shop"]);
+    until("it is tried again", &bed, || count("started") > 3);
+    bed.end();
+}
+
+#[test]
+fn an_environment_whose_profile_got_an_error_comes_back_with_the_last_good_spec() {
+    let (mut bed, shop, blog) = two("");
+    let path = bed.profile_path(&shop);
+    let good = fs::read_to_string(&path).expect("readable");
+    fs::write(&path, good.replace("command", "comand")).expect("our own file");
+    // A boot: nothing lives.
+    let monitors = [&shop, &blog].map(|app| monitor(&bed.status(app)));
+    bed.kill_daemon();
+    monitors.into_iter().for_each(kill);
+    bed.daemon();
+    bed.until(&shop, "it is back", |status| status["state"] == "online");
+    // An order reads the profile, and says what is wrong with it.
+    let said = bed.fails(1, &["restart", "shop"]);
+    assert!(said.contains("comand") && said.contains("command"), "{said}");
+    assert_eq!(bed.status(&shop)["state"], "online");
+    bed.end();
+}
+
+#[test]
 fn twenty_monitors_killed_in_a_row_are_each_back_within_a_second() {
     let bed = Bed::running();
     let (app, other) = (bed.app("shop"), bed.app("blog"));

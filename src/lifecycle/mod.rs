@@ -164,6 +164,12 @@ impl Environment {
         self.rules = rules;
     }
 
+    /// Goes on resting where an earlier monitor was killed.
+    pub fn resume_rest(&mut self, reason: &str, gave_up: bool) {
+        self.wanted = Wanted::Online;
+        self.resting = Some(Resting { reason: reason.to_owned(), gave_up });
+    }
+
     /// Goes on counting after `Start` where an earlier monitor was killed.
     pub fn resume_count(&mut self, restarts: u32) {
         self.restarts = restarts;
@@ -314,6 +320,12 @@ impl Environment {
     #[must_use]
     pub fn resting_reason(&self) -> Option<&str> {
         self.resting.as_ref().map(|resting| resting.reason.as_str())
+    }
+
+    /// Why there is no next try, and whether it gave up.
+    #[must_use]
+    pub fn rest_state(&self) -> Option<(&str, bool)> {
+        self.resting.as_ref().map(|resting| (resting.reason.as_str(), resting.gave_up))
     }
 
     /// When the next try is.

@@ -27,6 +27,27 @@ pub struct Memory {
     /// The instances that lived when this was written: after a kill of the monitor they died with it.
     #[serde(default)]
     pub live: Vec<u32>,
+    /// There was to be no next try, until an order or a boot.
+    #[serde(default)]
+    pub rest: Option<Rest>,
+}
+
+/// An environment that gave up, or whose policy wants no restart.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rest {
+    /// Why.
+    pub reason: String,
+    /// It gave up.
+    pub gave_up: bool,
+    /// In which boot of the host (proc_sys_kernel(5), `random/boot_id`).
+    pub boot: String,
+}
+
+/// This boot of the host; empty where the kernel does not say, which no other boot is.
+#[must_use]
+pub fn this_boot() -> String {
+    let read = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+    read.map(|text| text.trim().to_owned()).unwrap_or_default()
 }
 
 impl Default for Memory {
@@ -38,6 +59,7 @@ impl Default for Memory {
             last_exit: None,
             was_running: false,
             live: Vec::new(),
+            rest: None,
         }
     }
 }

@@ -144,6 +144,15 @@ impl Monitor {
         for id in &memory.live {
             self.record_lost(*id);
         }
+        let rest = memory.rest.as_ref().filter(|rest| {
+            memory.was_running && !rest.boot.is_empty() && rest.boot == memory::this_boot()
+        });
+        if let Some(rest) = rest {
+            // The kill of a monitor is no order to try again.
+            self.environment.resume_rest(&rest.reason, rest.gave_up);
+            self.environment.resume_count(memory.restarts);
+            return;
+        }
         self.step(&Event::Start);
         if memory.was_running {
             self.environment.resume_count(memory.restarts.saturating_add(1));
@@ -207,6 +216,11 @@ impl Monitor {
             last_exit: self.last_exit.clone(),
             was_running: !(self.is_ending && self.environment.is_empty()),
             live: self.environment.instances().map(|(id, _)| id).collect(),
+            rest: self.environment.rest_state().map(|(reason, gave_up)| memory::Rest {
+                reason: reason.to_owned(),
+                gave_up,
+                boot: memory::this_boot(),
+            }),
             ..Memory::default()
         };
         if let Err(error) = memory::write(&self.places.memory_of(&self.name), &memory) {

@@ -10,7 +10,7 @@ use crate::cli::exit::{Ended, Exit};
 use crate::cli::output::Output;
 use crate::formats::clean::clean;
 use crate::model::{EnvSpec, Places};
-use crate::profile::{self, HostFacts, Position, Problem, Severity};
+use crate::profile::{self, HostFacts, Position, Problem, Profile, Severity};
 
 /// The answer of `check --json`.
 #[derive(Debug, Serialize)]
@@ -48,6 +48,7 @@ pub fn run(places: &Places, args: &Check, output: &mut Output) -> Ended {
     };
     let checked = profile::check_all(&sources, &HostFacts::of_this_host(places.clone()));
     problems.extend(checked.problems);
+    problems.extend(checked.profiles.iter().filter_map(|checked| open_secrets(&checked.profile)));
     for spec in checked.profiles.iter().filter_map(|checked| checked.spec.as_ref()) {
         problems.extend(env_file(spec));
     }
@@ -68,6 +69,22 @@ pub fn run(places: &Places, args: &Check, output: &mut Output) -> Ended {
         }
     }
     Ok(if errors > 0 { Exit::Failed } else { Exit::Done })
+}
+
+/// A profile that everybody can read, with what looks like a secret in `[env]`.
+fn open_secrets(profile: &Profile) -> Option<Problem> {
+    use std::os::unix::fs::MetadataExt as _;
+    const WORDS: [&str; 6] = ["PASS", "SECRET", "TOKEN", "CREDENTIAL", "DATABASE_URL", "_KEY"];
+    let is_secret = |key: &str| WORDS.iter().any(|word| key.to_uppercase().contains(word));
+    let key = profile.env.keys().find(|key| is_secret(key))?;
+    let mode = std::fs::metadata(&profile.file).ok()?.mode();
+    if mode & 0o004 == 0 {
+        return None;
+    }
+    let text = format!("\"{key}\" in [env] can be read by every user of this machine");
+    let hint = format!("chmod o-r {}, or put it into the .env file", profile.file.display());
+    let at = Position { line: 1, column: 1 };
+    Some(Problem::warning(&profile.file, at, text).with_hint(hint))
 }
 
 /// What the deploy user's own process says of its `.env`.
