@@ -131,11 +131,12 @@ async fn restart(runner: &Rc<Runner>, entry: &Rc<Entry>, wait: bool) -> Result<S
     renew_spec(runner, entry).await?;
     let mut views = entry.view.subscribe();
     let asked = tokio::time::timeout(PATIENCE, link.ask(Request::Restart)).await;
-    match asked {
+    // As it was when the trial start had worked: what happened during that is not the outcome.
+    let seen = match asked {
         Err(_) => {
             return Err(format!("its monitor did not answer within {} s", PATIENCE.as_secs()));
         }
-        Ok(Some(Reply::Accepted)) => {}
+        Ok(Some(Reply::Accepted(seen))) => seen,
         Ok(Some(Reply::Failed(why))) => {
             // What runs goes on with what it had, also when its monitor has to begin again.
             if let Some(before) = before
@@ -148,15 +149,12 @@ async fn restart(runner: &Rc<Runner>, entry: &Rc<Entry>, wait: bool) -> Result<S
         Ok(Some(Reply::Report(_)) | None) => {
             return Err("its monitor ended meanwhile; see \"swrun status\"".to_owned());
         }
-    }
+    };
     runner.want(entry, Wanted::Online)?;
     if !wait {
         return Ok("is asked to restart".to_owned());
     }
-    // As it was when the trial start had worked: what happened during that is not the outcome.
-    let seen = entry.seen().brief;
-    let ends = seen.as_ref().map_or(0, |brief| brief.ends);
-    let pid = seen.and_then(|brief| brief.pid);
+    let (ends, pid) = (seen.ends, seen.pid);
     let grace = grace(runner, entry);
     until(entry, &mut views, "restart", grace, |view| came_up(view, ends, pid)).await
 }

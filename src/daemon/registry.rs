@@ -35,6 +35,7 @@ pub struct Runner {
     killed: Notify,
     is_killing: Cell<bool>,
     was_killed: bool,
+    was_damaged: bool,
 }
 
 /// What is seen of a monitor.
@@ -131,6 +132,7 @@ impl Runner {
             killed: Notify::new(),
             is_killing: Cell::new(false),
             was_killed,
+            was_damaged: !said.is_empty(),
         };
         Ok(runner)
     }
@@ -139,6 +141,21 @@ impl Runner {
     pub async fn begin(self: &Rc<Self>) {
         self.read_profiles();
         let living = self.living_monitors();
+        if self.was_damaged {
+            // What was saved last is lost: what runs was wanted, so nobody is to stop it.
+            for name in &living {
+                let saved = Saved { wanted: Wanted::Online, deleted: false };
+                let changed = self.change(|state| {
+                    state.environments.insert(name.clone(), saved);
+                });
+                if let Err(text) = changed {
+                    tracing::error!("{name}: {text}");
+                }
+                if let Some(entry) = self.entry(name) {
+                    entry.wanted.send_replace(Wanted::Online);
+                }
+            }
+        }
         // Its profile has gone, or has an error: it runs on, or comes back with the last good one.
         let saved: Vec<EnvName> = self.state.borrow().environments.keys().cloned().collect();
         let has_spec = |name: &&EnvName| {

@@ -192,6 +192,10 @@ impl Monitor {
         }
         if is_over {
             self.pending.push_back(Event::SoftCeiling { id });
+        } else {
+            // v1 tells only of the crossing, and its counts lag behind: what goes on growing is met by
+            // the samples, which are close from here on.
+            self.samples.look_within(now, ceiling::SAMPLE_CLOSE_EVERY);
         }
     }
 
@@ -256,7 +260,7 @@ impl Monitor {
             && counters.oom_kill.is_some_and(|kills| kills > 0);
         let is_breach = (running.breached || counters.is_breach()) && !is_hosts;
         let reading = self.driver.last_memory(&self.base, id);
-        self.samples.add_dead(&reading);
+        self.samples.add_dead(&reading, is_breach);
         let cause = match running.end {
             _ if is_breach => Cause::MemoryCeiling,
             Some(End { code: Some(0), .. }) => Cause::Exit,
@@ -338,11 +342,13 @@ impl Monitor {
                 }
                 Request::Start => {
                     self.pending.push_back(Event::Start);
-                    self.control.reply(client, call.id, Reply::Accepted);
+                    let now = Box::new(self.brief());
+                    self.control.reply(client, call.id, Reply::Accepted(now));
                 }
                 Request::Stop => {
                     self.end();
-                    self.control.reply(client, call.id, Reply::Accepted);
+                    let now = Box::new(self.brief());
+                    self.control.reply(client, call.id, Reply::Accepted(now));
                 }
                 Request::Restart => {
                     if let Err(text) = self.rehearse(client, call.id) {
@@ -396,7 +402,7 @@ impl Monitor {
                 self.spec = rehearsal.spec;
                 self.environment.set_rules(rules(&self.spec));
                 self.pending.push_back(Event::Restart);
-                Reply::Accepted
+                Reply::Accepted(Box::new(self.brief()))
             }
         };
         self.control.reply(rehearsal.client, rehearsal.call, reply);

@@ -33,9 +33,15 @@ impl Samples {
         self.next = Some(clock::monotonic());
     }
 
-    /// Keeps what a dead instance's counters said.
-    pub fn add_dead(&mut self, reading: &MemoryReading) {
-        self.dead_oom_kills += reading.oom_kills.unwrap_or(0);
+    /// A sample at the latest after `pause`.
+    pub fn look_within(&mut self, now: Duration, pause: Duration) {
+        self.next = Some(self.next.map_or(now + pause, |next| next.min(now + pause)));
+    }
+
+    /// Keeps what a dead instance's counters said. At a breach something was killed, also where the
+    /// monitor was faster than the kernel's own choice (v1).
+    pub fn add_dead(&mut self, reading: &MemoryReading, is_breach: bool) {
+        self.dead_oom_kills += reading.oom_kills.unwrap_or(0).max(u64::from(is_breach));
     }
 
     fn add_cpu(&mut self, now: Duration, usage_us: Option<u64>) {

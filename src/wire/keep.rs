@@ -51,8 +51,8 @@ pub enum Message {
 pub enum Reply {
     /// To `Report`.
     Report(Box<Full>),
-    /// It is under way; changes follow.
-    Accepted,
+    /// It is under way, from this state on; changes follow.
+    Accepted(Box<Brief>),
     /// Nothing was done.
     Failed(String),
 }
