@@ -118,8 +118,13 @@ fn is_no_breach(bed: &Bed, app: &App, before: &Value) {
     assert_eq!((&after["pid"], &after["restarts"]), (&before["pid"], &0.into()), "{after:#}");
     assert_eq!(after["memory"]["oom_kills"], 0, "{after:#}");
     assert_eq!(after["state"], "online");
-    assert!(after["memory"]["peak"].as_u64() > Some(CEILING / 3), "it did fill: {after:#}");
     assert_eq!(events(bed, app, "ended"), Vec::<Value>::new());
+}
+
+/// That page cache was charged to the app at all.
+fn did_fill(bed: &Bed, app: &App) {
+    let status = bed.status(app);
+    assert!(status["memory"]["peak"].as_u64() > Some(CEILING / 3), "it did fill: {status:#}");
 }
 
 #[test]
@@ -136,6 +141,7 @@ fn writing_and_reading_files_of_four_times_the_ceiling_is_no_breach() {
         let path = format!("/files?mb={}&dir={}", 4 * CEILING / MIB, app.home.display());
         assert_eq!(get(app.port, &path).expect("it answers"), "done");
         is_no_breach(&bed, &app, &before);
+        did_fill(&bed, &app);
     }
     bed.end();
 }
@@ -158,6 +164,10 @@ fn reading_what_is_installed_is_no_breach() {
         kernel::until("it has read", || !bed.log(&app, "out.log").is_empty());
         assert_eq!(bed.log(&app, "out.log"), [(4 * CEILING).to_string()]);
         is_no_breach(&bed, &app, &before);
+        // Elsewhere these files may be in memory already, charged to whoever read them first.
+        if is_guest() {
+            did_fill(&bed, &app);
+        }
     }
     bed.end();
 }

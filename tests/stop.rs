@@ -186,14 +186,16 @@ fn stops_starts_and_restarts_in_a_row_leave_nothing() {
     // The first round makes what stays: the group of all environments.
     bed.start(&app);
     bed.ok(&["stop", &app.name]);
+    // A process that is dead and not reaped yet is still listed for a moment.
+    kernel::until("only the runner is left", || traces(&bed).0.is_empty());
     let before = traces(&bed);
-    assert_eq!(before.0, Vec::<String>::new(), "beside the runner, which does not name its root");
     for _ in 0..rounds {
         bed.start(&app);
         assert_eq!(get(app.port, "/").expect("it serves"), "ok");
         assert!(traces(&bed).0.len() >= 3, "monitor, init and app would be seen");
         bed.ok(&["stop", &app.name]);
     }
+    kernel::until("no process is left", || traces(&bed).0.is_empty());
     assert_eq!(traces(&bed), before);
     // Also when nobody waits for the end.
     bed.start(&app);

@@ -29,6 +29,9 @@ const LONGEST_PAUSE_ONCE_UP: Duration = Duration::from_millis(400);
 const LOOKS_FOR: Duration = Duration::from_secs(2);
 const LOOKS_EVERY: Duration = Duration::from_millis(100);
 
+/// How long, in growing steps up to this, a monitor that is ending is waited for.
+const ENDS_WITHIN: Duration = Duration::from_millis(500);
+
 /// Keeps the environment until the runner forgets it or ends everything.
 pub async fn keep(runner: Rc<Runner>, entry: Rc<Entry>) {
     let mut wanted = entry.wanted.subscribe();
@@ -63,7 +66,7 @@ pub async fn keep(runner: Rc<Runner>, entry: Rc<Entry>) {
         }
         if !is_wanted {
             entry.view.send_modify(|view| (view.is_launching, view.trouble) = (false, None));
-            clean(&runner, &entry);
+            clean(&runner, &entry).await;
             let is_new = runner.since.elapsed() < LOOKS_FOR;
             if is_new && tokio::time::timeout(LOOKS_EVERY, wanted.changed()).await.is_err() {
                 continue;
@@ -125,12 +128,21 @@ async fn finish_stop(runner: Rc<Runner>, entry: Rc<Entry>) {
     }
 }
 
-/// Removes what a monitor left that was killed while it was not wanted any more; one that is on its
-/// way up has the lock.
-fn clean(runner: &Runner, entry: &Entry) {
-    let lock = files::lock(&runner.places.monitor(&entry.name).join("lock"));
-    if let Ok(Some(_lock)) = lock {
-        runner.layout.clean(runner.driver.as_ref(), &runner.places, &entry.name);
+/// Removes what a monitor left. One that is ending has the lock until it is dead, a moment after its
+/// last connection; one that is on its way up keeps it.
+async fn clean(runner: &Runner, entry: &Entry) {
+    let path = runner.places.monitor(&entry.name).join("lock");
+    let mut pause = Duration::from_millis(1);
+    while pause < ENDS_WITHIN {
+        match files::lock(&path) {
+            Ok(Some(_lock)) => {
+                runner.layout.clean(runner.driver.as_ref(), &runner.places, &entry.name);
+                return;
+            }
+            Ok(None) => tokio::time::sleep(pause).await,
+            Err(_) => return,
+        }
+        pause *= 2;
     }
 }
 
@@ -145,11 +157,18 @@ async fn serve(entry: &Entry, socket: std::os::fd::OwnedFd) {
         return;
     };
     *entry.link.borrow_mut() = Some(link);
+    let mut before = None;
     entry.view.send_modify(|view| {
+        before = view.brief.take();
         *view = View { is_connected: true, ..View::default() };
     });
     let on_change = |brief: Brief| entry.view.send_modify(|view| view.brief = Some(brief));
     connection.serve(on_change).await;
     *entry.link.borrow_mut() = None;
-    entry.view.send_modify(|view| view.is_connected = false);
+    // A monitor that ends closes its connections before its listener: one that was made between the
+    // two hears nothing, and the last word of the one before stands.
+    entry.view.send_modify(|view| {
+        view.is_connected = false;
+        view.brief = view.brief.take().or(before);
+    });
 }
