@@ -103,12 +103,16 @@ fn with_the_runner_dead_the_monitors_go_on_and_a_new_one_finds_all() {
     assert_eq!(ends(&bed, &shop)[1]["cause"], "crash");
     assert_eq!(ends(&bed, &shop)[1]["code"], 7);
     until("it answers again", &bed, || get(shop.port, "/").is_ok());
+    // It may answer before its start is written down.
+    let starts = || bed.events(&shop).iter().filter(|event| event["event"] == "started").count();
+    until("its start is written down", &bed, || starts() == 3);
     let after_crash = last_started(&bed, &shop).expect("it was started");
     // A breach of the ceiling.
     let _ = get(shop.port, "/leak?mb=200");
     until("the breach is written down", &bed, || ends(&bed, &shop).len() == 3);
     assert_eq!(ends(&bed, &shop)[2]["cause"], "memory-ceiling");
     until("it answers again", &bed, || get(shop.port, "/").is_ok());
+    until("its start is written down", &bed, || starts() == 4);
     let after_breach = last_started(&bed, &shop).expect("it was started");
     assert_ne!(after_crash, after_breach);
 

@@ -55,7 +55,6 @@ impl Watch for Unified {
 #[derive(Debug)]
 pub struct Legacy {
     oom_control: File,
-    failcnt: File,
     oom: Event,
     high: Option<Event>,
 }
@@ -70,16 +69,13 @@ impl Legacy {
         let oom_control = File::open(&path)
             .map_err(|error| files::failed("watch the memory in", &path, error))?;
         let oom = Event::register(folder, &oom_control, "")?;
-        let path = folder.join("memory.failcnt");
-        let failcnt = File::open(&path)
-            .map_err(|error| files::failed("watch the memory in", &path, error))?;
         let high = high.map(|bytes| {
             let path = folder.join("memory.usage_in_bytes");
             let usage = File::open(&path)
                 .map_err(|error| files::failed("watch the soft ceiling in", &path, error))?;
             Event::register(folder, &usage, &bytes.to_string())
         });
-        Ok(Self { oom_control, failcnt, oom, high: high.transpose()? })
+        Ok(Self { oom_control, oom, high: high.transpose()? })
     }
 }
 
@@ -94,11 +90,8 @@ impl Watch for Legacy {
         // if the group is still there afterwards (reading it gives ENODEV otherwise).
         let (oom, high) = (self.oom.take(), self.high.as_ref().map(Event::take));
         let control = files::read_again(&self.oom_control);
-        // The event comes for a group above as well: there this one never met its own ceiling.
-        let failures = files::read_again(&self.failcnt).ok();
-        let is_own = failures.and_then(|text| text.trim().parse::<u64>().ok()) != Some(0);
         if control.is_ok() {
-            self.oom.count += if is_own { oom } else { 0 };
+            self.oom.count += oom;
             if let (Some(event), Some(more)) = (&mut self.high, high) {
                 event.count += more;
             }
