@@ -51,8 +51,9 @@ fn a_leak_ends_the_whole_tree_and_nothing_else() {
     get(shop.port, "/leak?mb=4&child=1").expect("it answers");
     let beats = shop.home.join("beats");
     get(shop.port, &format!("/daemonize?file={}", beats.display())).expect("it answers");
+    // The app, its child, a daemon of its own; the step between may take a moment to go.
+    kernel::until("a tree of three", || processes(&bed, &shop, &first).len() == 3);
     let tree = processes(&bed, &shop, &first);
-    assert_eq!(tree.len(), 3, "the app, its child, a daemon of its own: {tree:?}");
 
     get(shop.port, "/leak?mb=200").expect_err("it is killed");
     let second = restarted(&bed, &shop);
