@@ -52,7 +52,9 @@ pub async fn keep(runner: Rc<Runner>, entry: Rc<Entry>) {
                 tokio::task::spawn_local(finish_stop(Rc::clone(&runner), Rc::clone(&entry)));
             }
             serve(&entry, socket).await;
-            pause = if since.elapsed() < QUICK_DEATH {
+            // An end that was ordered is no death: a start right after it does not wait.
+            let was_ordered = *entry.wanted.borrow() == Wanted::Stopped;
+            pause = if since.elapsed() < QUICK_DEATH && !was_ordered {
                 grow(pause, LONGEST_PAUSE_ONCE_UP)
             } else {
                 Duration::ZERO
