@@ -1,6 +1,5 @@
 //! Orders: from what the operator asked to a wanted state, and to an outcome that can be told.
 
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use super::profiles::Known;
 use super::registry::{Entry, Runner, View};
 use crate::formats::{journal, spec_file};
 use crate::model::{Cause, EnvName, EnvSpec, Phase, Wanted};
+use crate::sys::files;
 use crate::wire::ask::Outcome;
 use crate::wire::keep::{Brief, Reply, Request};
 
@@ -140,7 +140,7 @@ async fn restart(runner: &Rc<Runner>, entry: &Rc<Entry>, wait: bool) -> Result<S
         Ok(Some(Reply::Failed(why))) => {
             // What runs goes on with what it had, also when its monitor has to begin again.
             if let Some(before) = before
-                && let Err(error) = crate::sys::files::replace(&path, &before, 0o600)
+                && let Err(error) = files::replace(&path, &before, 0o600)
             {
                 tracing::error!("could not put back \"{}\": {error}", path.display());
             }
@@ -207,7 +207,8 @@ async fn delete(runner: &Rc<Runner>, entry: &Rc<Entry>) -> Result<String, String
     let places = &runner.places;
     let files = [places.spec(&entry.name), places.memory_of(&entry.name)];
     for file in files.into_iter().chain(ad_hoc) {
-        remove_file(&file)?;
+        files::remove_if_there(&file)
+            .map_err(|e| format!("could not remove \"{}\": {e}", file.display()))?;
     }
     journal::remove(&places.journal(&entry.name))
         .map_err(|e| format!("its journal could not be removed: {e}"))?;
@@ -225,15 +226,6 @@ async fn delete(runner: &Rc<Runner>, entry: &Rc<Entry>) -> Result<String, String
         ),
         None => format!("is deleted; its logs in \"{}\" are kept", logs.display()),
     })
-}
-
-fn remove_file(path: &PathBuf) -> Result<(), String> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(format!("could not remove \"{}\": {error}", path.display()))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// Ends every environment, and then the runner; what is wanted stays, so that a runner started again

@@ -16,6 +16,7 @@ use super::answer::answer;
 use super::peer;
 use super::registry::Runner;
 use crate::model::Places;
+use crate::sys::files;
 use crate::wire::ask::{Answer, Ask, Refusal};
 use crate::wire::frame::{self, LONGEST_REQUEST};
 
@@ -34,12 +35,8 @@ const MOST_OF_ONE_USER: usize = 16;
 pub fn listen(places: &Places) -> Result<UnixListener, String> {
     let path = places.socket();
     // The runner's lock is held: a socket that is there is a dead runner's.
-    match std::fs::remove_file(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(format!("could not remove the old socket \"{}\": {error}", path.display()));
-        }
-        _ => {}
-    }
+    files::remove_if_there(&path)
+        .map_err(|e| format!("could not remove the old socket \"{}\": {e}", path.display()))?;
     let listener = UnixListener::bind(&path)
         .map_err(|e| format!("could not listen at \"{}\": {e}", path.display()))?;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666))

@@ -55,10 +55,7 @@ pub fn last(path: &Path, count: usize) -> io::Result<Vec<Event>> {
 /// A file could not be removed.
 pub fn remove(path: &Path) -> io::Result<()> {
     for file in [older(path), path.to_owned()] {
-        match fs::remove_file(&file) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        files::remove_if_there(&file)?;
     }
     Ok(())
 }

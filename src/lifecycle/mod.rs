@@ -316,12 +316,6 @@ impl Environment {
         self.wanted
     }
 
-    /// Why there is no next try.
-    #[must_use]
-    pub fn resting_reason(&self) -> Option<&str> {
-        self.resting.as_ref().map(|resting| resting.reason.as_str())
-    }
-
     /// Why there is no next try, and whether it gave up.
     #[must_use]
     pub fn rest_state(&self) -> Option<(&str, bool)> {

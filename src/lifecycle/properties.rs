@@ -96,9 +96,9 @@ proptest! {
             if environment.wanted() == Wanted::Online {
                 let has_next = !live.is_empty()
                     || environment.next_try().is_some()
-                    || environment.resting_reason().is_some();
+                    || environment.rest_state().is_some();
                 prop_assert!(has_next, "a wanted environment has no next step");
-                prop_assert!(environment.phase() != Phase::Stopped || environment.resting_reason().is_some());
+                prop_assert!(environment.phase() != Phase::Stopped || environment.rest_state().is_some());
             }
             // A killed instance is waited for; everything else that is stopping has a deadline ahead.
             if let Some(at) = environment.next_step() {

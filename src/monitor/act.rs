@@ -1,6 +1,7 @@
 //! Acting: what the state machine decided, and what the kernel and init said of an instance.
 
 use std::os::fd::AsFd as _;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::instance::{End, Remains, Running};
@@ -65,15 +66,18 @@ impl Monitor {
         let _ = rustix::process::pidfd_send_signal(app, signal);
     }
 
+    fn group_of(&self, id: u32) -> PathBuf {
+        self.base.join("app").join(id.to_string())
+    }
+
     /// The whole cgroup at once; its init too, which ends whatever is not in it.
     fn kill(&mut self, id: u32) {
-        let group = self.base.join("app").join(id.to_string());
+        let group = self.group_of(id);
         if let Err(error) = self.driver.kill(&group) {
             self.write_event(Some(id), EventKind::Warning { text: error.to_string() });
         }
         if let Some(running) = self.running.get(&id) {
-            let _ =
-                rustix::process::pidfd_send_signal(&running.init, rustix::process::Signal::KILL);
+            running.kill();
         }
     }
 
@@ -166,8 +170,7 @@ impl Monitor {
                     why: "it did not come to its exec in time; does a file system hang?".to_owned(),
                     errno: None,
                 });
-                let init = &running.init;
-                let _ = rustix::process::pidfd_send_signal(init, rustix::process::Signal::KILL);
+                running.kill();
             }
         }
         let ids: Vec<u32> = self.running.keys().copied().collect();
@@ -200,7 +203,7 @@ impl Monitor {
     }
 
     fn look_at_ports(&mut self, id: u32, now: Duration) {
-        let group = self.base.join("app").join(id.to_string());
+        let group = self.group_of(id);
         let pids = self.driver.processes(&group).unwrap_or_default();
         let missing = ports::missing(&self.spec.ports, &pids);
         let Some(running) = self.running.get_mut(&id) else { return };
@@ -315,7 +318,7 @@ impl Monitor {
     pub(super) fn collect_garbage(&mut self) {
         for Remains { id, mounts } in std::mem::take(&mut self.garbage) {
             drop(mounts);
-            let group = self.base.join("app").join(id.to_string());
+            let group = self.group_of(id);
             if let Err(error) = self.driver.remove(&group) {
                 self.write_event(Some(id), EventKind::Warning { text: error.to_string() });
             }

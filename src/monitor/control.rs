@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 
-use crate::sys::channel;
+use crate::sys::{channel, files};
 use crate::wire::keep::{Brief, Call, Message, Reply};
 
 /// The most connections at once: a runner, its successor, and a test.
@@ -24,10 +24,7 @@ impl Control {
     /// # Errors
     /// unlink(2), bind(2).
     pub fn listen(path: &Path) -> io::Result<Self> {
-        match std::fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        files::remove_if_there(path)?;
         Ok(Self { listener: channel::listen(path)?, clients: Vec::new(), last: None })
     }
 

@@ -47,6 +47,13 @@ pub struct Running {
     pub breached: bool,
 }
 
+impl Running {
+    /// SIGKILL to its init, and so to every process of the instance; one that is dead needs none.
+    pub fn kill(&self) {
+        let _ = rustix::process::pidfd_send_signal(&self.init, rustix::process::Signal::KILL);
+    }
+}
+
 /// What is left of an instance whose end is decided.
 #[derive(Debug)]
 pub struct Remains {

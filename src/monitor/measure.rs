@@ -218,7 +218,9 @@ impl Monitor {
     pub(super) fn reason(&self) -> Option<String> {
         let now = clock::monotonic();
         match self.environment.phase() {
-            Phase::Errored | Phase::Stopped => self.environment.resting_reason().map(str::to_owned),
+            Phase::Errored | Phase::Stopped => {
+                self.environment.rest_state().map(|(reason, _)| reason.to_owned())
+            }
             Phase::Starting => {
                 let missing = self.running.values().find(|r| !r.missing_ports.is_empty())?;
                 let ports: Vec<String> = missing.missing_ports.iter().map(u16::to_string).collect();

@@ -324,8 +324,7 @@ impl Monitor {
         self.is_ending = true;
         self.pending.push_back(Event::Stop);
         if let Some(rehearsal) = &self.rehearsal {
-            let init = &rehearsal.running.init;
-            let _ = rustix::process::pidfd_send_signal(init, rustix::process::Signal::KILL);
+            rehearsal.running.kill();
         }
         let grace = self.spec.stop.grace + Duration::from_secs(5);
         let micros = u32::try_from(grace.as_micros()).unwrap_or(u32::MAX);

@@ -18,10 +18,7 @@ fn replace_with(path: &Path, bytes: &[u8], mode: u32, sync: bool) -> io::Result<
     let name =
         path.file_name().and_then(|name| name.to_str()).ok_or(io::ErrorKind::InvalidInput)?;
     let beside = folder.join(format!(".{name}.new"));
-    match fs::remove_file(&beside) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    remove_if_there(&beside)?;
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -45,6 +42,10 @@ pub fn read_bounded(path: &Path, longest: u64) -> io::Result<Vec<u8>> {
         .read(true)
         .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC)
         .open(path)?;
+    read_at_most(file, longest)
+}
+
+fn read_at_most(file: File, longest: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(longest + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > longest {
@@ -52,6 +53,17 @@ pub fn read_bounded(path: &Path, longest: u64) -> io::Result<Vec<u8>> {
         return Err(io::Error::new(io::ErrorKind::InvalidData, text));
     }
     Ok(bytes)
+}
+
+/// Removes a file; one that is not there is no error.
+///
+/// # Errors
+/// unlink(2).
+pub fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Makes a folder and those above it with `mode`; one that is there is left as it is.
@@ -106,16 +118,10 @@ pub fn read_beneath(base: &Path, path: &Path, longest: u64) -> io::Result<Vec<u8
         opened => opened,
     };
     let file = File::from(opened?);
-    let invalid = |text: String| Err(io::Error::new(io::ErrorKind::InvalidData, text));
     if !file.metadata()?.is_file() {
-        return invalid("it is not a regular file".to_owned());
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is not a regular file"));
     }
-    let mut bytes = Vec::new();
-    file.take(longest + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > longest {
-        return invalid(format!("it is longer than {longest} bytes"));
-    }
-    Ok(bytes)
+    read_at_most(file, longest)
 }
 
 /// Replaces `path` as [`replace`] does but without waiting for the disk: whole after a kill at any

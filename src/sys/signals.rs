@@ -2,7 +2,7 @@
 
 use std::io;
 
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 
 /// All signals are blocked while this lives.
 #[derive(Debug)]
@@ -49,11 +49,4 @@ pub fn reset_for_exec() -> io::Result<()> {
     }
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
     Ok(())
-}
-
-/// Ends the process by SIGPIPE when its reader goes away, as command lines do.
-pub fn end_at_closed_pipe() {
-    // JUSTIFICATION and SAFETY: as in `reset_for_exec`. It fails only for a bad signal number.
-    let _ =
-        unsafe { nix::sys::signal::signal(Signal::SIGPIPE, nix::sys::signal::SigHandler::SigDfl) };
 }
