@@ -65,9 +65,9 @@ pub fn enter(cage: &Cage<'_>) -> Result<(), Failed> {
 
     attach_all(&system, &root, &[])?;
     system_links()?;
-    private_folders(cage)?;
-    devices(cage)?;
-    kernel_files(cage)?;
+    private_folders(root.as_fd(), cage)?;
+    devices(root.as_fd(), cage)?;
+    kernel_files(root.as_fd(), cage)?;
     if let Some((path, text)) = resolver {
         // A name service's file that a link in /etc leads to; a cage without it still starts.
         let _ = make_place(root.as_fd(), &path, false, None)
@@ -163,12 +163,12 @@ fn system_links() -> Result<(), Failed> {
     Ok(())
 }
 
-fn private_folders(cage: &Cage<'_>) -> Result<(), Failed> {
+fn private_folders(root: BorrowedFd<'_>, cage: &Cage<'_>) -> Result<(), Failed> {
     let no_programs = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
     for (path, mode) in [("tmp", "1777"), ("run", "0755")] {
-        mount_new_tmpfs(path, mode, cage.tmpfs_bytes, no_programs)?;
+        mount_new_tmpfs(root, path, mode, cage.tmpfs_bytes, no_programs)?;
     }
-    make_here(Path::new("/var"))?;
+    make_here(root, Path::new("/var"))?;
     // What a base below /var brought is left as it is.
     for (link, to) in [("var/tmp", "../tmp"), ("var/run", "../run")] {
         match symlink(to, link) {
@@ -181,6 +181,7 @@ fn private_folders(cage: &Cage<'_>) -> Result<(), Failed> {
     // Its folder in /etc stays, its content does not.
     if Path::new("etc/swrun").is_dir() {
         mount_new_tmpfs(
+            root,
             "etc/swrun",
             "0000",
             4096,
@@ -191,9 +192,9 @@ fn private_folders(cage: &Cage<'_>) -> Result<(), Failed> {
 }
 
 /// A `/dev` of its own: no terminal, no disk, no kernel memory.
-fn devices(cage: &Cage<'_>) -> Result<(), Failed> {
+fn devices(root: BorrowedFd<'_>, cage: &Cage<'_>) -> Result<(), Failed> {
     let flags = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    mount_new_tmpfs("dev", "0755", 64 << 10, flags)?;
+    mount_new_tmpfs(root, "dev", "0755", 64 << 10, flags)?;
     for (name, minor) in [("null", 3), ("zero", 5), ("full", 7), ("random", 8), ("urandom", 9)] {
         let path = format!("dev/{name}");
         let device = rustix::fs::makedev(1, minor);
@@ -216,7 +217,7 @@ fn devices(cage: &Cage<'_>) -> Result<(), Failed> {
     let shm = MountAttrFlags::MOUNT_ATTR_NOSUID
         | MountAttrFlags::MOUNT_ATTR_NODEV
         | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    mount_new_tmpfs("dev/shm", "1777", cage.tmpfs_bytes, shm)?;
+    mount_new_tmpfs(root, "dev/shm", "1777", cage.tmpfs_bytes, shm)?;
     let dev = rustix::fs::open("dev", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
         .map_err(at("open \"/dev\""))?;
     set_attributes(dev.as_fd(), Attributes::READ_ONLY, false)
@@ -224,7 +225,7 @@ fn devices(cage: &Cage<'_>) -> Result<(), Failed> {
 }
 
 /// `/proc` of the own pid namespace, `/sys` read-only, and in it the app's own cgroup.
-fn kernel_files(cage: &Cage<'_>) -> Result<(), Failed> {
+fn kernel_files(root: BorrowedFd<'_>, cage: &Cage<'_>) -> Result<(), Failed> {
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     for (kind, target, flags) in
         [(c"proc", c"proc", flags), (c"sysfs", c"sys", flags | MountFlags::RDONLY)]
@@ -240,27 +241,26 @@ fn kernel_files(cage: &Cage<'_>) -> Result<(), Failed> {
         let flags = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
         mount_at("sys/fs/cgroup", "0755", 4096 * 16, flags)?;
     }
-    let root = rustix::fs::open(".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
-        .map_err(at("open the root"))?;
     for (source, target) in cage.views {
         let tree = copy_of(source).map_err(|e| (named("open", source), e))?;
         set_attributes(tree.as_fd(), SHARED.and(Attributes::NO_EXEC), true)
             .map_err(|e| (named("protect", source), e))?;
         if target != cgroups {
-            make_here(target)?;
+            make_here(root, target)?;
         }
-        attach(tree.as_fd(), root.as_fd(), target).map_err(|e| (named("attach", target), e))?;
+        attach(tree.as_fd(), root, target).map_err(|e| (named("attach", target), e))?;
     }
     Ok(())
 }
 
 fn mount_new_tmpfs(
+    root: BorrowedFd<'_>,
     path: &str,
     mode: &str,
     bytes: u64,
     flags: MountAttrFlags,
 ) -> Result<(), Failed> {
-    make_here(Path::new(path))?;
+    make_here(root, Path::new(path))?;
     mount_at(path, mode, bytes, flags)
 }
 
@@ -274,10 +274,8 @@ fn mount_at(path: &str, mode: &str, bytes: u64, flags: MountAttrFlags) -> Result
 }
 
 /// A folder on what is the cage's own so far.
-fn make_here(path: &Path) -> Result<(), Failed> {
-    let root = rustix::fs::open(".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
-        .map_err(at("open the root"))?;
-    make_place(root.as_fd(), path, true, None).map_err(|e| (named("make", path), e))
+fn make_here(root: BorrowedFd<'_>, path: &Path) -> Result<(), Failed> {
+    make_place(root, path, true, None).map_err(|e| (named("make", path), e))
 }
 
 fn tmpfs(mode: &str, bytes: u64, flags: MountAttrFlags) -> rustix::io::Result<OwnedFd> {
