@@ -30,8 +30,7 @@ use std::process::ExitCode;
 pub fn main() -> ExitCode {
     let role = std::env::args_os().nth(1);
     match role.as_deref().and_then(|role| role.to_str()) {
-        Some(init::ROLE) => init::main(),
-        Some(monitor::ROLE) => monitor::main(),
+        Some(monitor::ROLE) => monitor::main(init::main),
         Some(reader::ROLE) => reader::main(),
         Some(sample::ROLE) => sample::main(),
         _ => match cli::main() {

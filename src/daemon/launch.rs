@@ -1,21 +1,20 @@
 //! Starting a monitor: as a unit of systemd's, or directly.
 
-use std::ffi::CString;
+use std::ffi::OsStr;
 use std::fs::OpenOptions;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::ffi::OsStrExt as _;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::process::{Pid, PidfdFlags};
 use tokio::io::unix::AsyncFd;
 
 use super::Options;
 use crate::cgroup::Driver;
 use crate::model::{EnvName, Places};
-use crate::sys::spawn::{Request, spawn};
 use crate::sys::{channel, command, files, readiness};
 
 /// How long a monitor may take until its socket answers.
@@ -202,27 +201,21 @@ fn start(
     group: &Path,
     log: &Path,
 ) -> io::Result<OwnedFd> {
-    let null = OpenOptions::new().read(true).open("/dev/null")?;
     let log = OpenOptions::new()
         .append(true)
         .create(true)
         .mode(0o640)
         .custom_flags(libc::O_NOFOLLOW)
         .open(log)?;
-    let text = |bytes: &[u8]| CString::new(bytes).map_err(io::Error::from);
-    let name = text(name.as_str().as_bytes())?;
-    let root = text(places.root().as_os_str().as_bytes())?;
-    let group = text(group.as_os_str().as_bytes())?;
-    let spawned = spawn(&Request {
-        program: program.as_fd(),
-        arguments: &[c"swrun", c"__monitor", &name, c"--root", &root, c"--cgroup", &group],
-        environment: &[],
-        descriptors: &[null.as_fd(), log.as_fd(), log.as_fd()],
-        namespaces: 0,
-        group: None,
-        own_session: true,
-    })?;
-    Ok(spawned.pidfd)
+    // By its descriptor: the runner's own version, whatever is installed meanwhile.
+    let program = format!("/proc/self/fd/{}", program.as_raw_fd());
+    let arguments = ["__monitor", name.as_str(), "--root"].map(OsStr::new);
+    let places = [places.root().as_os_str(), "--cgroup".as_ref(), group.as_os_str()];
+    let child = command::start(program.as_ref(), &[arguments, places].concat(), log)?;
+    // Not reaped before it is watched: the pid is its own.
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let pid = pid.ok_or(io::ErrorKind::InvalidData)?;
+    Ok(rustix::process::pidfd_open(pid, PidfdFlags::empty())?)
 }
 
 async fn until_it_answers(socket: &Path, monitor: Option<&AsyncFd<OwnedFd>>) -> Result<(), String> {

@@ -3,7 +3,7 @@
 use std::ffi::{CString, OsStr};
 use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -14,8 +14,8 @@ use crate::formats::dotenv;
 use crate::model::EnvSpec;
 use crate::privilege::{identity, limits};
 use crate::sys::files::read_beneath;
-use crate::sys::fork::{Fork, fork_into};
-use crate::sys::{descriptors, keyring, signals};
+use crate::sys::fork::{Birth, Child, fork};
+use crate::sys::{keyring, signals};
 use crate::wire::launch::{Failure, Launch};
 
 /// The app, executed (or, in a rehearsal, ready to be).
@@ -31,41 +31,45 @@ pub struct App {
 ///
 /// # Errors
 /// The step that failed, with its errno.
-pub fn start(launch: &Launch, group: BorrowedFd<'_>, joins: Vec<OwnedFd>) -> Result<App, Failure> {
+pub fn start(
+    launch: &Launch<'_>,
+    group: BorrowedFd<'_>,
+    joins: &[OwnedFd],
+) -> Result<App, Failure> {
     let (said, tell) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
         .map_err(at("make the error pipe"))?;
-    match fork_into(group).map_err(|e| Failure::new("fork the app's process", &e))? {
-        Fork::Child => {
-            drop(said);
-            let failure = become_app(launch, &joins).err();
-            if let Some(failure) = &failure {
-                let text = serde_json::to_vec(failure).unwrap_or_default();
-                let _ = File::from(tell).write_all(&text);
-            }
-            std::process::exit(i32::from(failure.is_some()));
+    let standard = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
+    let mut descriptors: Vec<BorrowedFd<'_>> = standard.into();
+    descriptors.push(tell.as_fd());
+    descriptors.extend(joins.iter().map(|join| join.as_fd()));
+    let birth = Birth { namespaces: 0, group, descriptors: &descriptors };
+    let Child { pid, pidfd } = fork(&birth, |mut given| {
+        let tell = given.remove(0);
+        let failure = become_app(launch, &given).err();
+        if let Some(failure) = &failure {
+            File::from(tell).write_all(&serde_json::to_vec(failure)?)?;
         }
-        Fork::Parent { pid, pidfd } => {
-            drop(tell);
-            drop(joins);
-            // The child's end closes at its exec: an empty message is success.
-            let mut text = Vec::new();
-            File::from(said)
-                .read_to_end(&mut text)
-                .map_err(|e| Failure::new("read the error pipe", &e))?;
-            if text.is_empty() && launch.rehearse && !ended_well(pid) {
-                return Err(Failure {
-                    step: "try the start".to_owned(),
-                    why: "the process was killed; is memory-max large enough to start?".to_owned(),
-                    errno: None,
-                });
-            }
-            if text.is_empty() {
-                return Ok(App { pid, pidfd });
-            }
-            Err(serde_json::from_slice(&text)
-                .map_err(|e| Failure::new("understand the error pipe", &e.into()))?)
-        }
+        Ok(u8::from(failure.is_some()))
+    })
+    .map_err(|e| Failure::new("fork the app's process", &e))?;
+    drop(tell);
+    // The child's end closes at its exec: an empty message is success.
+    let mut text = Vec::new();
+    File::from(said)
+        .read_to_end(&mut text)
+        .map_err(|e| Failure::new("read the error pipe", &e))?;
+    if text.is_empty() && launch.rehearse && !ended_well(pid) {
+        return Err(Failure {
+            step: "try the start".to_owned(),
+            why: "the process was killed; is memory-max large enough to start?".to_owned(),
+            errno: None,
+        });
     }
+    if text.is_empty() {
+        return Ok(App { pid, pidfd });
+    }
+    Err(serde_json::from_slice(&text)
+        .map_err(|e| Failure::new("understand the error pipe", &e.into()))?)
 }
 
 /// Whether the process of a rehearsal came to its end.
@@ -76,8 +80,8 @@ fn ended_well(pid: i32) -> bool {
 
 /// Returns only after a rehearsal or a failure.
 #[expect(clippy::disallowed_methods, reason = "the one namespace that cannot be made at the spawn")]
-fn become_app(launch: &Launch, joins: &[OwnedFd]) -> Result<(), Failure> {
-    let spec = &launch.spec;
+fn become_app(launch: &Launch<'_>, joins: &[OwnedFd]) -> Result<(), Failure> {
+    let spec = launch.spec;
     for join in joins {
         rustix::io::write(join, b"0").map_err(at("join the cgroup"))?;
     }
@@ -103,8 +107,6 @@ fn become_app(launch: &Launch, joins: &[OwnedFd]) -> Result<(), Failure> {
         return Ok(());
     }
     signals::reset_for_exec().map_err(|e| Failure::new("reset the signals", &e))?;
-    descriptors::close_on_exec_from(3)
-        .map_err(|e| Failure::new("close the other descriptors", &e))?;
     execute(&program, spec, &variables)
 }
 

@@ -5,41 +5,40 @@
 //!                       |<------------- exec succeeded (pipe closed) ----'
 //!                       '-- gives up root's capabilities, reaps until the app ends, reports, ends
 //! ```
-//! Its end is the end of every process in the pid namespace, daemonised grandchildren included.
+//! Its end is the end of every process in the pid namespace, daemonised grandchildren included. It is
+//! a fork of the monitor, not an exec: see `sys::fork`.
 
 mod app;
 mod environment;
 mod reap;
 mod setup;
 
-use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::process::ExitCode;
 
 use rustix::process::{Signal, set_parent_process_death_signal};
 
-use crate::sys::{channel, descriptors, memfd};
-use crate::wire::launch::{Failure, LONGEST_LAUNCH, Launch, Report, descriptor};
+use crate::sys::{channel, command_line};
+use crate::wire::launch::{Failure, Handed, Launch, Report};
 
-/// The hidden role's word.
-pub const ROLE: &str = "__init";
-
-/// Runs the role; the monitor hands over all it needs by descriptors.
+/// Runs the role, in a child of the monitor's that is PID 1 of its namespace.
 #[must_use]
-pub fn main() -> ExitCode {
-    let Ok(report) = descriptors::inherited(descriptor::REPORT) else {
-        return ExitCode::from(2);
-    };
-    match run(&report) {
-        Ok(()) => ExitCode::SUCCESS,
+pub fn main(launch: &Launch<'_>, handed: Handed) -> u8 {
+    let Handed { report, group, joins } = handed;
+    match run(launch, &report, &group, &joins) {
+        Ok(()) => 0,
         Err(failure) => {
             say(&report, &Report::Failed(failure), None);
-            ExitCode::FAILURE
+            1
         }
     }
 }
 
-fn run(report: &OwnedFd) -> Result<(), Failure> {
+fn run(
+    launch: &Launch<'_>,
+    report: &OwnedFd,
+    group: &OwnedFd,
+    joins: &[OwnedFd],
+) -> Result<(), Failure> {
     // A dead monitor leaves nothing behind: the kernel kills this process, and with it all others.
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(at("arm the death signal"))?;
     if is_closed(report) {
@@ -47,28 +46,17 @@ fn run(report: &OwnedFd) -> Result<(), Failure> {
     }
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
         .map_err(at("become undumpable"))?;
-    let launch = descriptors::inherited(descriptor::LAUNCH)
-        .and_then(|memfd| memfd::read_sealed(memfd, LONGEST_LAUNCH))
-        .map_err(|e| Failure::new("read the launch message", &e))?;
-    let launch: Launch = serde_json::from_slice(&launch)
-        .map_err(|e| Failure::new("understand the launch message", &e.into()))?;
-    let group = descriptors::inherited(descriptor::GROUP)
-        .map_err(|e| Failure::new("take the cgroup", &e))?;
-    let joins: Vec<OwnedFd> = (0..i32::from(launch.joins))
-        .map(|n| descriptors::inherited(descriptor::FIRST_JOIN + n))
-        .collect::<io::Result<_>>()
-        .map_err(|e| Failure::new("take the cgroup files", &e))?;
-
-    setup::cage(&launch)?;
-    let app = app::start(&launch, group.as_fd(), joins)?;
-    drop(group);
+    rustix::process::setsid().map_err(at("lead a session"))?;
+    setup::cage(launch)?;
+    let app = app::start(launch, group.as_fd(), joins)?;
     if launch.rehearse {
         say(report, &Report::Started, None);
         return Ok(());
     }
     say(report, &Report::Started, Some(&app.pidfd));
+    // Only a name: without it ps shows the monitor's.
+    let _ = command_line::set("swrun-init", &["swrun", "__init", launch.spec.name.as_str()]);
     give_up_root()?;
-    drop(launch);
     let end = reap::until(app.pid).map_err(|e| Failure::new("wait for the app", &e))?;
     say(report, &end, None);
     Ok(())

@@ -7,8 +7,8 @@ use crate::wire::launch::{Failure, Launch};
 ///
 /// # Errors
 /// The step that failed.
-pub fn cage(launch: &Launch) -> Result<(), Failure> {
-    let spec = &launch.spec;
+pub fn cage(launch: &Launch<'_>) -> Result<(), Failure> {
+    let spec = launch.spec;
     // What is made here is for the app to see; the monitor's own mask would hide it.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let cage = Cage {
@@ -16,7 +16,7 @@ pub fn cage(launch: &Launch) -> Result<(), Failure> {
         uid: spec.identity.uid,
         writable: &spec.writable,
         read_only: &spec.read_only,
-        views: &launch.views,
+        views: launch.views,
         tmpfs_bytes: spec.limits.memory_max,
     };
     mounts::enter(&cage).map_err(|(step, error)| Failure::new(step, &error))?;

@@ -1,6 +1,6 @@
 //! Acting: what the state machine decided, and what the kernel and init said of an instance.
 
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -132,6 +132,7 @@ impl Monitor {
             return;
         }
         let Some(running) = self.running.get_mut(&id) else { return };
+        running.mounts = mounts_of(running.init_pid);
         running.app_pid = running.app.as_ref().and_then(pid_of);
         let pid = running.app_pid.unwrap_or(-1);
         let wanted = self.spec.ports.iter().filter(|port| port.proto == Protocol::Tcp);
@@ -444,13 +445,18 @@ fn bounded(failure: Failure) -> Failure {
 }
 
 /// The pid behind a pidfd, as this process's namespace sees it (proc_pid_fdinfo(5)).
-fn pid_of(pidfd: &std::os::fd::OwnedFd) -> Option<i32> {
+fn pid_of(pidfd: &OwnedFd) -> Option<i32> {
     use std::os::fd::AsRawFd as _;
     let path = format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd());
     let text = std::fs::read_to_string(path).ok()?;
     let pid = text.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok())?;
     // -1 is that of a process that has ended and was reaped.
     (pid > 0).then_some(pid)
+}
+
+/// The mount namespace of an init that lives, or is this process's child that has not been reaped.
+fn mounts_of(init: i32) -> Option<OwnedFd> {
+    std::fs::File::open(format!("/proc/{init}/ns/mnt")).ok().map(OwnedFd::from)
 }
 
 fn signal_name(number: i32) -> String {

@@ -20,6 +20,7 @@ use std::process::ExitCode;
 
 use crate::model::{EnvName, Places};
 use crate::sys::files;
+use crate::wire::launch::Init;
 
 /// The hidden role's word.
 pub const ROLE: &str = "__monitor";
@@ -37,17 +38,20 @@ struct Arguments {
     group: Option<PathBuf>,
 }
 
-/// Runs the role.
+/// Runs the role; its instances take that of `init`.
 #[must_use]
-pub fn main() -> ExitCode {
+pub fn main(init: Init) -> ExitCode {
     let arguments = match arguments(std::env::args().skip(2)) {
         Ok(arguments) => arguments,
         Err(text) => return fail(&text),
     };
+    // What `ps -e` and `top` show; the kernel's own choice is the number of the descriptor it was
+    // executed by.
+    let _ = rustix::thread::set_name(c"swrun-monitor");
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let name = arguments.name.clone();
     match take(&arguments) {
-        Ok(Some(_lock)) => match run::Monitor::new(arguments).and_then(run::Monitor::run) {
+        Ok(Some(_lock)) => match run::Monitor::new(arguments, init).and_then(run::Monitor::run) {
             // Lock and connections are closed by the kernel, with the process: who waits for their
             // end (stop, kill) finds no monitor any more.
             Ok(_monitor) => std::process::exit(0),

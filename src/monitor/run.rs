@@ -23,6 +23,7 @@ use crate::formats::spec_file;
 use crate::lifecycle::{Environment, Event, Rules};
 use crate::model::{EnvName, EnvSpec, EventKind, LastExit, Places};
 use crate::sys::{clock, files, groups};
+use crate::wire::launch::Init;
 
 /// The number of a rehearsal's cgroup; instances count from 1.
 pub(super) const REHEARSAL: u32 = 0;
@@ -74,7 +75,7 @@ impl Monitor {
     ///
     /// # Errors
     /// The step that failed, in words for the operator.
-    pub(super) fn new(arguments: Arguments) -> Result<Self, String> {
+    pub(super) fn new(arguments: Arguments, init: Init) -> Result<Self, String> {
         let Arguments { name, places, group } = arguments;
         let signals = signals().map_err(|e| format!("could not take over the signals: {e}"))?;
         let path = places.spec(&name);
@@ -108,7 +109,7 @@ impl Monitor {
             .map_err(|e| format!("could not listen at \"{}\": {e}", socket.display()))?;
         let mut monitor = Self {
             environment: Environment::new(rules(&spec), memory.next_id),
-            starter: Starter::new().map_err(|e| format!("could not open this program: {e}"))?,
+            starter: Starter::new(init).map_err(|e| format!("could not open \"/dev/null\": {e}"))?,
             out: log("out.log")?,
             err: log("err.log")?,
             control,
@@ -192,13 +193,13 @@ impl Monitor {
             }
         }
         self.step(&Event::Tick);
-        self.sample_if_due();
-        // Not while an instance starts: it would wait for the same locks of the kernel.
-        if self.running.values().all(|running| running.app.is_some()) {
+        // A start would wait for the same locks of the kernel, and for this process's CPU.
+        if self.busy_until().is_none() {
+            self.sample_if_due();
             self.collect_garbage();
-        }
-        if self.is_dirty {
-            self.save();
+            if self.is_dirty {
+                self.save();
+            }
         }
         self.control.tell(self.brief());
         if self.out.lost + self.err.lost > 0 && !self.told_of_lost_logs {
@@ -246,6 +247,13 @@ impl Monitor {
         Ok(sources.iter().zip(&polled).filter(|(_, p)| woken(p)).map(|((s, ..), _)| *s).collect())
     }
 
+    /// Until when a start has the machine to itself: what can wait a moment does.
+    fn busy_until(&self) -> Option<Duration> {
+        let launching = self.running.values().filter(|running| launch_deadline(running).is_some());
+        let end = launching.map(|running| running.launched + UNDISTURBED).max();
+        end.filter(|end| *end > clock::monotonic())
+    }
+
     fn next_due(&self) -> Option<Duration> {
         let looks = self
             .running
@@ -257,7 +265,10 @@ impl Monitor {
             .flatten()
             .chain(launching)
             .chain(self.environment.next_step())
-            .chain(self.samples.next)
+            .chain(match self.busy_until() {
+                Some(end) => Some(end),
+                None => self.samples.next,
+            })
             .min()
     }
 
@@ -343,6 +354,10 @@ enum Source {
     Memory(u32),
     Init(u32),
 }
+
+/// How long a start holds up what can wait: samples, the removal of dead groups, the counts on disk. A
+/// monitor that is killed meanwhile leaves one start uncounted.
+const UNDISTURBED: Duration = Duration::from_millis(50);
 
 /// How long a start may take until the app is executed: a file system that hangs, or a process of the
 /// same user that stops it, must not hold the environment.

@@ -1,6 +1,5 @@
-//! Starts one instance: a fresh cgroup, two pipes, a launch message, one clone.
+//! Starts one instance: a fresh cgroup, two pipes, one clone.
 
-use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -9,30 +8,26 @@ use super::instance::Running;
 use super::logs;
 use crate::cgroup::Driver;
 use crate::model::EnvSpec;
-use crate::sys::spawn::{self, INSTANCE_NAMESPACES, Request};
-use crate::sys::{channel, memfd};
-use crate::wire::launch::{Failure, Launch};
+use crate::sys::channel;
+use crate::sys::fork::{Birth, INSTANCE_NAMESPACES, fork};
+use crate::wire::launch::{Failure, Handed, Init, Launch};
 
 /// What every start of this monitor uses.
 #[derive(Debug)]
 pub struct Starter {
-    /// This program, opened once: the init of an instance is the monitor's own version, whatever is
-    /// installed meanwhile.
-    program: OwnedFd,
+    init: Init,
     null: OwnedFd,
 }
 
 impl Starter {
-    /// Opens what is needed.
+    /// Opens what is needed; `init` is what the child does.
     ///
     /// # Errors
     /// open(2).
-    pub fn new() -> io::Result<Self> {
+    pub fn new(init: Init) -> io::Result<Self> {
         use rustix::fs::{Mode, OFlags};
-        let program =
-            rustix::fs::open("/proc/self/exe", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
         let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-        Ok(Self { program, null })
+        Ok(Self { init, null })
     }
 
     /// Starts instance `id`; a rehearsal does everything but execute the app.
@@ -63,40 +58,29 @@ impl Starter {
         // restarted too.
         let (group, joins) =
             if rehearse { (&entry.init_group, &[][..]) } else { (&entry.group, &entry.join[..]) };
-        let launch = Launch {
-            spec: spec.clone(),
-            id,
-            rehearse,
-            joins: u8::try_from(joins.len()).unwrap_or(u8::MAX),
-            views: entry.views,
-        };
-        let launch = serde_json::to_vec(&launch)
-            .map_err(io::Error::from)
-            .and_then(|bytes| memfd::sealed("swrun-launch", &bytes))
-            .map_err(|e| Failure::new("write the launch message", &e))?;
         let mut descriptors: Vec<BorrowedFd<'_>> =
-            [&self.null, &out_end, &err_end, &report_end, &launch, group].map(|d| d.as_fd()).into();
+            [&self.null, &out_end, &err_end, &report_end, group].map(|d| d.as_fd()).into();
         descriptors.extend(joins.iter().map(|d| d.as_fd()));
-        // The name is for `ps`: its form holds no NUL.
-        let name = CString::new(spec.name.as_str()).unwrap_or_default();
-        let spawned = spawn::spawn(&Request {
-            program: self.program.as_fd(),
-            arguments: &[c"swrun", c"__init", &name],
-            environment: &[],
-            descriptors: &descriptors,
+        let birth = Birth {
             namespaces: INSTANCE_NAMESPACES,
-            group: Some(entry.init_group.as_fd()),
-            own_session: true,
+            group: entry.init_group.as_fd(),
+            descriptors: &descriptors,
+        };
+        let launch = Launch { spec, id, rehearse, views: &entry.views };
+        let child = fork(&birth, |given| {
+            let mut given = given.into_iter();
+            let (Some(report), Some(group)) = (given.next(), given.next()) else {
+                return Err(io::ErrorKind::InvalidInput.into());
+            };
+            Ok((self.init)(&launch, Handed { report, group, joins: given.collect() }))
         })
         .map_err(|e| Failure::new("start the instance's init", &e))?;
         Ok(Running {
             launched: crate::sys::clock::monotonic(),
-            init_pid: spawned.pid,
-            init: spawned.pidfd,
+            init_pid: child.pid,
+            init: child.pidfd,
             // Without it (no right to look at another process) the end takes a moment longer.
-            mounts: std::fs::File::open(format!("/proc/{}/ns/mnt", spawned.pid))
-                .ok()
-                .map(OwnedFd::from),
+            mounts: None,
             report: Some(report),
             app: None,
             app_pid: None,

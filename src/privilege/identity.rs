@@ -57,16 +57,11 @@ fn forbid_new_privileges() -> Result<(), (&'static str, io::Error)> {
 fn drop_bounding_set() -> Result<(), (&'static str, io::Error)> {
     // To the kernel's own last one, so that a capability newer than this program goes too.
     for number in 0..64 {
-        match rustix::thread::capability_is_in_bounding_set(CapabilitySet::from_bits_retain(
-            1 << number,
-        )) {
-            Ok(true) => rustix::thread::remove_capability_from_bounding_set(
-                CapabilitySet::from_bits_retain(1 << number),
-            )
-            .map_err(|e| ("empty the bounding set", e.into()))?,
-            Ok(false) => {}
-            Err(rustix::io::Errno::INVAL) => break,
-            Err(error) => return Err(("read the bounding set", error.into())),
+        let capability = CapabilitySet::from_bits_retain(1 << number);
+        match rustix::thread::remove_capability_from_bounding_set(capability) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::INVAL) if number > 0 => break,
+            Err(error) => return Err(("empty the bounding set", error.into())),
         }
     }
     Ok(())

@@ -4,7 +4,7 @@
 //! `/dev/shm`, `/run`, own `/dev`, `/proc`, `/sys`, and its own cgroup. What is not listed is not
 //! there: other environments, `/root`, `/home`, swrun's folders.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -12,10 +12,9 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
-use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 
-use crate::sys::mount::{Attributes, attach, attach_over, copy_of, set_attributes};
+use crate::sys::mount::{Attributes, attach, attach_at, copy_of, set_attributes};
 
 /// What is to be seen, every path absolute and without links.
 #[derive(Debug)]
@@ -38,7 +37,7 @@ pub struct Cage<'a> {
 pub type Failed = (String, io::Error);
 
 /// System folders of the host that an app needs to run programs: links are copied as links.
-const SYSTEM: [&str; 7] = ["usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32"];
+const SYSTEM: [&str; 8] = ["usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "etc"];
 
 const SHARED: Attributes =
     Attributes::READ_ONLY.and(Attributes::NO_SUID).and(Attributes::NO_DEVICES);
@@ -56,17 +55,25 @@ pub fn enter(cage: &Cage<'_>) -> Result<(), Failed> {
     let own = open_own(cage)?;
     let resolver = resolver_file();
 
-    // Everything of the host is in hand by descriptor now, so any folder serves as a first place.
-    let root = tmpfs("0755", 1 << 20, MountAttrFlags::empty()).map_err(at("make the root"))?;
-    let place = rustix::fs::open("/proc", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
-        .map_err(at("open \"/proc\""))?;
-    attach_over(root.as_fd(), place.as_fd()).map_err(|e| ("attach the root".to_owned(), e))?;
+    // Everything of the host is in hand by now, so any folder serves as a first place.
+    mount_tmpfs("/proc", "0755", 1 << 20, MountFlags::NOSUID | MountFlags::NODEV)?;
+    let root = rustix::fs::open("/proc", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        .map_err(at("open the root"))?;
     rustix::process::fchdir(&root).map_err(at("enter the root"))?;
 
-    attach_all(&system, &root, &[])?;
-    system_links()?;
-    private_folders(root.as_fd(), cage)?;
-    devices(root.as_fd(), cage)?;
+    // Up to here every name is a plain one on the new root: there is no link to follow.
+    for (name, tree) in system {
+        match tree {
+            System::Link(to) => symlink(to, name).map_err(|e| (format!("link \"/{name}\""), e))?,
+            System::Folder(tree) => {
+                make_folder(name)?;
+                attach_at(tree.as_fd(), root.as_fd(), name)
+                    .map_err(|e| (format!("attach \"/{name}\""), e))?;
+            }
+        }
+    }
+    private_folders(cage)?;
+    devices(cage)?;
     kernel_files(root.as_fd(), cage)?;
     if let Some((path, text)) = resolver {
         // A name service's file that a link in /etc leads to; a cage without it still starts.
@@ -74,33 +81,38 @@ pub fn enter(cage: &Cage<'_>) -> Result<(), Failed> {
             .and_then(|()| fs::write(relative(&path), text));
     }
     // Last, since a base may lie below a folder that is private.
-    attach_all(&own, &root, &["tmp", "run", "var"])?;
+    attach_own(&own, &root)?;
 
     rustix::process::pivot_root(".", ".").map_err(at("change the root"))?;
     rustix::mount::unmount(".", UnmountFlags::DETACH).map_err(at("leave the host's root"))?;
     rustix::process::chdir("/").map_err(at("enter \"/\""))?;
-    let root = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
-        .map_err(at("open \"/\""))?;
-    set_attributes(root.as_fd(), SHARED, false)
-        .map_err(|e| ("make the root read-only".to_owned(), e))
+    make_read_only("/", MountFlags::NOSUID | MountFlags::NODEV)
+}
+
+enum System {
+    Folder(OwnedFd),
+    Link(PathBuf),
+}
+
+/// The host's system folders, and its links to them.
+fn open_system() -> Result<Vec<(&'static str, System)>, Failed> {
+    let mut found = Vec::new();
+    for name in SYSTEM {
+        let path = Path::new("/").join(name);
+        match fs::read_link(&path) {
+            Ok(to) => found.push((name, System::Link(to))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            // Not a link: what it is shows when it is opened.
+            Err(_) => found.push((name, System::Folder(open(&path, SHARED)?))),
+        }
+    }
+    Ok(found)
 }
 
 struct Shown {
     tree: OwnedFd,
     target: PathBuf,
     is_folder: bool,
-}
-
-fn open_system() -> Result<Vec<Shown>, Failed> {
-    let mut shown = Vec::new();
-    for name in SYSTEM {
-        let path = Path::new("/").join(name);
-        if fs::symlink_metadata(&path).is_ok_and(|found| found.is_dir()) {
-            shown.push(open(&path, SHARED)?);
-        }
-    }
-    shown.push(open(Path::new("/etc"), SHARED)?);
-    Ok(shown)
 }
 
 /// The environment's own, in the order in which it is attached: outer before inner.
@@ -110,42 +122,40 @@ fn open_own(cage: &Cage<'_>) -> Result<Vec<Shown>, Failed> {
     own.extend(cage.read_only.iter().map(|path| (path.as_path(), SHARED)));
     own.extend(cage.writable.iter().map(|path| (path.as_path(), writable)));
     own.sort_by_key(|(path, _)| path.components().count());
-    let own: Vec<Shown> = own
-        .into_iter()
-        .map(|(path, attributes)| open(path, attributes))
-        .collect::<Result<_, _>>()?;
-    // Looked at when the profile was resolved, and once more now: a folder that is gone could have been
-    // made anew by somebody else since.
-    for shown in own.iter().filter(|shown| shown.target == cage.base) {
-        let owner = rustix::fs::fstat(&shown.tree).map_err(at("look at the base"))?.st_uid;
-        if owner != 0 && owner != cage.uid {
+    let mut shown = Vec::with_capacity(own.len());
+    for (path, attributes) in own {
+        let tree = open(path, attributes)?;
+        let found = rustix::fs::fstat(&tree).map_err(at("look at a folder"))?;
+        // Looked at when the profile was resolved, and once more now: a folder that is gone could have
+        // been made anew by somebody else since.
+        let owner = found.st_uid;
+        if path == cage.base && owner != 0 && owner != cage.uid {
             let why = format!("it belongs to uid {owner} now");
-            return Err((
-                named("trust", cage.base),
-                io::Error::new(io::ErrorKind::PermissionDenied, why),
-            ));
+            let why = io::Error::new(io::ErrorKind::PermissionDenied, why);
+            return Err((named("trust", path), why));
         }
+        let is_folder = FileType::from_raw_mode(found.st_mode).is_dir();
+        shown.push(Shown { tree, target: path.to_owned(), is_folder });
     }
-    Ok(own)
+    Ok(shown)
 }
 
-fn open(path: &Path, attributes: Attributes) -> Result<Shown, Failed> {
+fn open(path: &Path, attributes: Attributes) -> Result<OwnedFd, Failed> {
     let tree = copy_of(path).map_err(|e| (named("open", path), e))?;
     set_attributes(tree.as_fd(), attributes, true).map_err(|e| (named("protect", path), e))?;
-    let kind = rustix::fs::fstat(&tree).map_err(at("look at a folder"))?.st_mode;
-    let is_folder = FileType::from_raw_mode(kind).is_dir();
-    Ok(Shown { tree, target: path.to_owned(), is_folder })
+    Ok(tree)
 }
 
-/// Attaches trees. Places for them are made on the new root and the private folders `own` alone, never
-/// inside a tree that came from the host: an app could exchange its parts meanwhile.
-fn attach_all(shown: &[Shown], root: &OwnedFd, own: &[&str]) -> Result<(), Failed> {
+/// Attaches the environment's own trees. Places for them are made on the new root and the private
+/// folders alone, never inside a tree that came from the host: an app could exchange its parts meanwhile.
+fn attach_own(own: &[Shown], root: &OwnedFd) -> Result<(), Failed> {
+    let private = ["tmp", "run"];
     let devices: Vec<u64> = std::iter::once(rustix::fs::fstat(root))
-        .chain(own.iter().map(|path| rustix::fs::stat(*path)))
+        .chain(private.iter().map(|path| rustix::fs::stat(*path)))
         .filter_map(Result::ok)
         .map(|found| found.st_dev)
         .collect();
-    for Shown { tree, target, is_folder } in shown {
+    for Shown { tree, target, is_folder } in own {
         make_place(root.as_fd(), target, *is_folder, Some(&devices))
             .map_err(|e| (named("make", target), e))?;
         attach(tree.as_fd(), root.as_fd(), target).map_err(|e| (named("attach", target), e))?;
@@ -153,137 +163,90 @@ fn attach_all(shown: &[Shown], root: &OwnedFd, own: &[&str]) -> Result<(), Faile
     Ok(())
 }
 
-/// `/bin -> usr/bin` and its kin, as the host has them. The host is reachable at `/` until the pivot.
-fn system_links() -> Result<(), Failed> {
-    for name in SYSTEM {
-        if let Ok(to) = fs::read_link(Path::new("/").join(name)) {
-            symlink(to, name).map_err(|e| (format!("link \"/{name}\""), e))?;
-        }
-    }
-    Ok(())
-}
-
-fn private_folders(root: BorrowedFd<'_>, cage: &Cage<'_>) -> Result<(), Failed> {
-    let no_programs = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
+fn private_folders(cage: &Cage<'_>) -> Result<(), Failed> {
+    let no_programs = MountFlags::NOSUID | MountFlags::NODEV;
     for (path, mode) in [("tmp", "1777"), ("run", "0755")] {
-        mount_new_tmpfs(root, path, mode, cage.tmpfs_bytes, no_programs)?;
+        make_folder(path)?;
+        mount_tmpfs(path, mode, cage.tmpfs_bytes, no_programs)?;
     }
-    make_here(root, Path::new("/var"))?;
-    // What a base below /var brought is left as it is.
+    make_folder("var")?;
     for (link, to) in [("var/tmp", "../tmp"), ("var/run", "../run")] {
-        match symlink(to, link) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err((format!("link \"/{link}\""), error));
-            }
-            _ => {}
-        }
+        symlink(to, link).map_err(|e| (format!("link \"/{link}\""), e))?;
     }
     // Its folder in /etc stays, its content does not.
-    if Path::new("etc/swrun").is_dir() {
-        mount_new_tmpfs(
-            root,
-            "etc/swrun",
-            "0000",
-            4096,
-            no_programs | MountAttrFlags::MOUNT_ATTR_RDONLY,
-        )?;
+    if fs::symlink_metadata("etc/swrun").is_ok_and(|found| found.is_dir()) {
+        mount_tmpfs("etc/swrun", "0000", 4096, no_programs | MountFlags::RDONLY)?;
     }
     Ok(())
 }
 
 /// A `/dev` of its own: no terminal, no disk, no kernel memory.
-fn devices(root: BorrowedFd<'_>, cage: &Cage<'_>) -> Result<(), Failed> {
-    let flags = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    mount_new_tmpfs(root, "dev", "0755", 64 << 10, flags)?;
+fn devices(cage: &Cage<'_>) -> Result<(), Failed> {
+    make_folder("dev")?;
+    let own = MountFlags::NOSUID | MountFlags::NOEXEC;
+    mount_tmpfs("dev", "0755", 64 << 10, own)?;
     for (name, minor) in [("null", 3), ("zero", 5), ("full", 7), ("random", 8), ("urandom", 9)] {
         let path = format!("dev/{name}");
+        let mode = Mode::from_raw_mode(0o666);
         let device = rustix::fs::makedev(1, minor);
-        rustix::fs::mknodat(
-            CWD,
-            &path,
-            FileType::CharacterDevice,
-            Mode::from_raw_mode(0o666),
-            device,
-        )
-        .and_then(|()| rustix::fs::chmod(&path, Mode::from_raw_mode(0o666)))
-        .map_err(at("make the devices"))?;
+        rustix::fs::mknodat(CWD, &path, FileType::CharacterDevice, mode, device)
+            .and_then(|()| rustix::fs::chmod(&path, mode))
+            .map_err(at("make the devices"))?;
     }
     for (name, to) in
         [("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")]
     {
         symlink(to, format!("dev/{name}")).map_err(|e| (format!("link \"/dev/{name}\""), e))?;
     }
-    fs::create_dir("dev/shm").map_err(|e| ("make \"/dev/shm\"".to_owned(), e))?;
-    let shm = MountAttrFlags::MOUNT_ATTR_NOSUID
-        | MountAttrFlags::MOUNT_ATTR_NODEV
-        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    mount_new_tmpfs(root, "dev/shm", "1777", cage.tmpfs_bytes, shm)?;
-    let dev = rustix::fs::open("dev", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
-        .map_err(at("open \"/dev\""))?;
-    set_attributes(dev.as_fd(), Attributes::READ_ONLY, false)
-        .map_err(|e| ("make \"/dev\" read-only".to_owned(), e))
+    make_folder("dev/shm")?;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    mount_tmpfs("dev/shm", "1777", cage.tmpfs_bytes, flags)?;
+    make_read_only("dev", own)
 }
 
 /// `/proc` of the own pid namespace, `/sys` read-only, and in it the app's own cgroup.
 fn kernel_files(root: BorrowedFd<'_>, cage: &Cage<'_>) -> Result<(), Failed> {
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    for (kind, target, flags) in
-        [(c"proc", c"proc", flags), (c"sysfs", c"sys", flags | MountFlags::RDONLY)]
+    for (kind, name, flags) in
+        [(c"proc", "proc", flags), (c"sysfs", "sys", flags | MountFlags::RDONLY)]
     {
-        let name = target.to_string_lossy();
-        fs::create_dir(&*name).map_err(|e| (format!("make \"/{name}\""), e))?;
-        rustix::mount::mount(kind, target, kind, flags, None::<&CStr>)
+        make_folder(name)?;
+        rustix::mount::mount(kind, name, kind, flags, None::<&CStr>)
             .map_err(at(&format!("mount \"/{name}\"")))?;
     }
     let cgroups = Path::new("/sys/fs/cgroup");
     if cage.views.iter().any(|(_, target)| target != cgroups) {
         // A hybrid host's controllers are folders, for which sysfs has no place.
-        let flags = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
-        mount_at("sys/fs/cgroup", "0755", 4096 * 16, flags)?;
+        let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+        mount_tmpfs("sys/fs/cgroup", "0755", 4096 * 16, flags)?;
     }
     for (source, target) in cage.views {
-        let tree = copy_of(source).map_err(|e| (named("open", source), e))?;
-        set_attributes(tree.as_fd(), SHARED.and(Attributes::NO_EXEC), true)
-            .map_err(|e| (named("protect", source), e))?;
+        let tree = open(source, SHARED.and(Attributes::NO_EXEC))?;
         if target != cgroups {
-            make_here(root, target)?;
+            make_place(root, target, true, None).map_err(|e| (named("make", target), e))?;
         }
         attach(tree.as_fd(), root, target).map_err(|e| (named("attach", target), e))?;
     }
     Ok(())
 }
 
-fn mount_new_tmpfs(
-    root: BorrowedFd<'_>,
-    path: &str,
-    mode: &str,
-    bytes: u64,
-    flags: MountAttrFlags,
-) -> Result<(), Failed> {
-    make_here(root, Path::new(path))?;
-    mount_at(path, mode, bytes, flags)
-}
-
-fn mount_at(path: &str, mode: &str, bytes: u64, flags: MountAttrFlags) -> Result<(), Failed> {
-    let step = || format!("mount \"/{path}\"");
-    let tree = tmpfs(mode, bytes, flags).map_err(at(&step()))?;
-    let place =
-        rustix::fs::open(path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
-            .map_err(at(&step()))?;
-    attach_over(tree.as_fd(), place.as_fd()).map_err(|e| (step(), e))
-}
-
 /// A folder on what is the cage's own so far.
-fn make_here(root: BorrowedFd<'_>, path: &Path) -> Result<(), Failed> {
-    make_place(root, path, true, None).map_err(|e| (named("make", path), e))
+fn make_folder(path: &str) -> Result<(), Failed> {
+    rustix::fs::mkdir(path, Mode::from_raw_mode(0o755)).map_err(at(&format!("make \"/{path}\"")))
 }
 
-fn tmpfs(mode: &str, bytes: u64, flags: MountAttrFlags) -> rustix::io::Result<OwnedFd> {
-    let context = rustix::mount::fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    rustix::mount::fsconfig_set_string(context.as_fd(), "mode", mode)?;
-    rustix::mount::fsconfig_set_string(context.as_fd(), "size", bytes.to_string().as_str())?;
-    rustix::mount::fsconfig_create(context.as_fd())?;
-    rustix::mount::fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, flags)
+/// A mount that is there, with `flags`.
+fn make_read_only(path: &str, flags: MountFlags) -> Result<(), Failed> {
+    let flags = flags | MountFlags::BIND | MountFlags::RDONLY;
+    rustix::mount::mount_remount(path, flags, c"")
+        .map_err(at(&format!("make \"{path}\" read-only")))
+}
+
+fn mount_tmpfs(path: &str, mode: &str, bytes: u64, flags: MountFlags) -> Result<(), Failed> {
+    let options = CString::new(format!("mode={mode},size={bytes}"));
+    let options = options.map_err(|e| (format!("mount \"/{path}\""), e.into()))?;
+    rustix::mount::mount(c"tmpfs", path, c"tmpfs", flags, options.as_c_str())
+        .map_err(at(&format!("mount \"/{path}\"")))
 }
 
 /// Makes `path` below `root`: folders, and for a file an empty file, part by part and over no link.

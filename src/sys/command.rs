@@ -89,7 +89,9 @@ fn what_it_said(program: &str, output: &Output) -> io::Result<String> {
 pub fn start(program: &Path, arguments: &[&OsStr], log: File) -> io::Result<Child> {
     use std::os::unix::process::CommandExt as _;
     Command::new(program)
+        .arg0("swrun")
         .args(arguments)
+        .env_clear()
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)

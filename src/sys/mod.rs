@@ -4,13 +4,11 @@
 pub mod channel;
 pub mod clock;
 pub mod command;
-pub mod descriptors;
+pub mod command_line;
 pub mod files;
 pub mod fork;
 pub mod groups;
 pub mod keyring;
-pub mod memfd;
 pub mod mount;
 pub mod readiness;
 pub mod signals;
-pub mod spawn;

@@ -95,14 +95,14 @@ pub fn attach(mount: BorrowedFd<'_>, root: BorrowedFd<'_>, target: &Path) -> io:
         Mode::empty(),
         ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS | ResolveFlags::BENEATH,
     )?;
-    attach_over(mount, place.as_fd())
+    attach_at(mount, place.as_fd(), "")
 }
 
-/// Attaches a detached mount over an open file or folder.
+/// Attaches a detached mount at `name`, below `root` or at `root` itself where it is empty.
 ///
 /// # Errors
 /// move_mount(2).
-pub fn attach_over(mount: BorrowedFd<'_>, place: BorrowedFd<'_>) -> io::Result<()> {
+pub fn attach_at(mount: BorrowedFd<'_>, root: BorrowedFd<'_>, name: &str) -> io::Result<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-    Ok(move_mount(mount, c"", place, c"", flags)?)
+    Ok(move_mount(mount, c"", root, name, flags)?)
 }

@@ -47,6 +47,13 @@ pub fn reset_for_exec() -> io::Result<()> {
             )
         };
     }
-    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
-    Ok(())
+    unblock_all()
+}
+
+/// Blocks no signal.
+///
+/// # Errors
+/// sigprocmask(2).
+pub fn unblock_all() -> io::Result<()> {
+    Ok(sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?)
 }

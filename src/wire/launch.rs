@@ -1,44 +1,41 @@
-//! Between a monitor and the init of one instance.
+//! Between a monitor and the init of one instance, its child.
 //!
-//! The monitor hands over a [`Launch`] in a sealed memfd; init answers over a seqpacket socket, one
-//! [`Report`] a message. A monitor that goes away is seen as the end of that socket.
+//! The monitor hands over a [`Launch`] in the memory that init has a copy of; init answers over a
+//! seqpacket socket, one [`Report`] a message. A monitor that goes away is seen as the end of that
+//! socket.
 
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::EnvSpec;
 
-/// The longest launch message, in bytes.
-pub const LONGEST_LAUNCH: u64 = 256 << 10;
-
-/// The descriptors of init, by their numbers. 0 is /dev/null; 1 and 2 are the app's pipes.
-pub mod descriptor {
-    use std::os::fd::RawFd;
-
-    /// The socket for reports.
-    pub const REPORT: RawFd = 3;
-    /// The memfd with the [`super::Launch`].
-    pub const LAUNCH: RawFd = 4;
-    /// The folder of the instance's cgroup in the v2 tree.
-    pub const GROUP: RawFd = 5;
-    /// From here on: the `tasks` files that the app writes itself into.
-    pub const FIRST_JOIN: RawFd = 6;
-}
+/// The role of init, as the monitor's child takes it; gives the status it ends with.
+pub type Init = fn(&Launch<'_>, Handed) -> u8;
 
 /// What init is to do.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Launch {
+#[derive(Debug, Clone, Copy)]
+pub struct Launch<'a> {
     /// The environment.
-    pub spec: EnvSpec,
+    pub spec: &'a EnvSpec,
     /// The instance's number.
     pub id: u32,
     /// Do everything but the exec, and say whether it would have worked.
     pub rehearse: bool,
-    /// How many join files follow.
-    pub joins: u8,
     /// What the app sees of its own cgroup: folder on the host, place in the cage.
-    pub views: Vec<(PathBuf, PathBuf)>,
+    pub views: &'a [(PathBuf, PathBuf)],
+}
+
+/// The descriptors that init has; 0 is /dev/null, 1 and 2 are the app's pipes.
+#[derive(Debug)]
+pub struct Handed {
+    /// The socket for reports.
+    pub report: OwnedFd,
+    /// The folder of the instance's cgroup in the v2 tree.
+    pub group: OwnedFd,
+    /// The `tasks` files that the app writes itself into.
+    pub joins: Vec<OwnedFd>,
 }
 
 /// What init says.
