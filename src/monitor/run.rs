@@ -193,15 +193,15 @@ impl Monitor {
             }
         }
         self.step(&Event::Tick);
-        // A start would wait for the same locks of the kernel, and for this process's CPU.
+        // A start would wait for the same locks of the kernel, and for a CPU.
         if self.busy_until().is_none() {
             self.sample_if_due();
             self.collect_garbage();
             if self.is_dirty {
                 self.save();
             }
+            self.control.tell(self.brief());
         }
-        self.control.tell(self.brief());
         if self.out.lost + self.err.lost > 0 && !self.told_of_lost_logs {
             self.told_of_lost_logs = true;
             let text = "log lines could not be written: is the disk full?".to_owned();
@@ -355,8 +355,8 @@ enum Source {
     Init(u32),
 }
 
-/// How long a start holds up what can wait: samples, the removal of dead groups, the counts on disk. A
-/// monitor that is killed meanwhile leaves one start uncounted.
+/// How long a start holds up what can wait: samples, the removal of dead groups, the counts on disk, the
+/// news for the runner. A monitor that is killed meanwhile leaves one start uncounted.
 const UNDISTURBED: Duration = Duration::from_millis(50);
 
 /// How long a start may take until the app is executed: a file system that hangs, or a process of the
