@@ -378,6 +378,16 @@ fn init_has_no_power_and_no_pipe_of_the_app() {
     assert_eq!(pipes.len(), 2, "{pipes:?}");
     let of_init = links(init);
     assert!(pipes.is_disjoint(&of_init), "{pipes:?} {of_init:?}");
+    // A fork of the monitor: of all that the monitor has open it keeps the socket it reports to.
+    let of_init: Vec<_> = of_init.iter().map(String::as_str).collect();
+    assert!(
+        matches!(of_init[..], ["/dev/null", socket] if socket.starts_with("socket:")),
+        "{of_init:?}"
+    );
+    // What an operator sees in ps.
+    let line = fs::read(format!("/proc/{init}/cmdline")).expect("it lives");
+    assert!(line.starts_with(b"swrun\0__init\0shop\0"), "{line:?}");
+    assert!(text.starts_with("Name:\tswrun-init\n"), "{text}");
 
     // ptrace(2), access mode checking: without a capability one may look into a process of one's own
     // uid and none of its capabilities only while that is dumpable.

@@ -18,16 +18,18 @@ use crate::sys::fork::{Birth, Child, fork};
 use crate::sys::{keyring, signals};
 use crate::wire::launch::{Failure, Launch};
 
-/// The app, executed (or, in a rehearsal, ready to be).
+/// The app's process, on its way to its exec.
 #[derive(Debug)]
 pub struct App {
     /// In the instance's pid namespace.
     pub pid: i32,
     /// pidfd_open(2).
     pub pidfd: OwnedFd,
+    /// Says what failed; closed by the exec.
+    errors: OwnedFd,
 }
 
-/// Starts the app; returns once it has been executed.
+/// Starts the app's process.
 ///
 /// # Errors
 /// The step that failed, with its errno.
@@ -36,7 +38,7 @@ pub fn start(
     group: BorrowedFd<'_>,
     joins: &[OwnedFd],
 ) -> Result<App, Failure> {
-    let (said, tell) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+    let (errors, tell) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
         .map_err(at("make the error pipe"))?;
     let standard = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
     let mut descriptors: Vec<BorrowedFd<'_>> = standard.into();
@@ -52,24 +54,31 @@ pub fn start(
         Ok(u8::from(failure.is_some()))
     })
     .map_err(|e| Failure::new("fork the app's process", &e))?;
-    drop(tell);
-    // The child's end closes at its exec: an empty message is success.
+    Ok(App { pid, pidfd, errors })
+}
+
+/// Returns once the app has been executed or, in a rehearsal, could be.
+///
+/// # Errors
+/// The step that failed, with its errno.
+pub fn await_exec(app: App, rehearse: bool) -> Result<(i32, OwnedFd), Failure> {
     let mut text = Vec::new();
-    File::from(said)
+    // The child's end closes at its exec: an empty message is success.
+    File::from(app.errors)
         .read_to_end(&mut text)
         .map_err(|e| Failure::new("read the error pipe", &e))?;
-    if text.is_empty() && launch.rehearse && !ended_well(pid) {
+    if !text.is_empty() {
+        return Err(serde_json::from_slice(&text)
+            .map_err(|e| Failure::new("understand the error pipe", &e.into()))?);
+    }
+    if rehearse && !ended_well(app.pid) {
         return Err(Failure {
             step: "try the start".to_owned(),
             why: "the process was killed; is memory-max large enough to start?".to_owned(),
             errno: None,
         });
     }
-    if text.is_empty() {
-        return Ok(App { pid, pidfd });
-    }
-    Err(serde_json::from_slice(&text)
-        .map_err(|e| Failure::new("understand the error pipe", &e.into()))?)
+    Ok((app.pid, app.pidfd))
 }
 
 /// Whether the process of a rehearsal came to its end.

@@ -1,9 +1,10 @@
 //! PID 1 of an instance: sets the cage up, executes the app, reaps, and says how it ended.
 //!
 //! ```text
-//! monitor --clone3--> init: setup (mounts, host name) --fork--> app: user, .env, exec
-//!                       |<------------- exec succeeded (pipe closed) ----'
-//!                       '-- gives up root's capabilities, reaps until the app ends, reports, ends
+//! monitor --fork--> init: setup (mounts, host name) ------fork--> app: user, .env, exec
+//!                     |-- gives up root's capabilities               |
+//!                     |<------------- exec succeeded (pipe closed) --'
+//!                     '-- reports, reaps until the app ends, reports, ends
 //! ```
 //! Its end is the end of every process in the pid namespace, daemonised grandchildren included. It is
 //! a fork of the monitor, not an exec: see `sys::fork`.
@@ -24,7 +25,7 @@ use crate::wire::launch::{Failure, Handed, Launch, Report};
 #[must_use]
 pub fn main(launch: &Launch<'_>, handed: Handed) -> u8 {
     let Handed { report, group, joins } = handed;
-    match run(launch, &report, &group, &joins) {
+    match run(launch, &report, group, joins) {
         Ok(()) => 0,
         Err(failure) => {
             say(&report, &Report::Failed(failure), None);
@@ -36,8 +37,8 @@ pub fn main(launch: &Launch<'_>, handed: Handed) -> u8 {
 fn run(
     launch: &Launch<'_>,
     report: &OwnedFd,
-    group: &OwnedFd,
-    joins: &[OwnedFd],
+    group: OwnedFd,
+    joins: Vec<OwnedFd>,
 ) -> Result<(), Failure> {
     // A dead monitor leaves nothing behind: the kernel kills this process, and with it all others.
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(at("arm the death signal"))?;
@@ -48,16 +49,20 @@ fn run(
         .map_err(at("become undumpable"))?;
     rustix::process::setsid().map_err(at("lead a session"))?;
     setup::cage(launch)?;
-    let app = app::start(launch, group.as_fd(), joins)?;
+    let app = app::start(launch, group.as_fd(), &joins)?;
+    // While the app's process goes on to its exec.
+    drop((group, joins));
+    // Only a name: without it ps shows the monitor's.
+    let _ = command_line::set("swrun-init", &["swrun", "__init", launch.spec.name.as_str()]);
+    give_up_root()?;
+    let (pid, pidfd) = app::await_exec(app, launch.rehearse)?;
     if launch.rehearse {
         say(report, &Report::Started, None);
         return Ok(());
     }
-    say(report, &Report::Started, Some(&app.pidfd));
-    // Only a name: without it ps shows the monitor's.
-    let _ = command_line::set("swrun-init", &["swrun", "__init", launch.spec.name.as_str()]);
-    give_up_root()?;
-    let end = reap::until(app.pid).map_err(|e| Failure::new("wait for the app", &e))?;
+    say(report, &Report::Started, Some(&pidfd));
+    drop(pidfd);
+    let end = reap::until(pid).map_err(|e| Failure::new("wait for the app", &e))?;
     say(report, &end, None);
     Ok(())
 }

@@ -109,7 +109,8 @@ impl Monitor {
             .map_err(|e| format!("could not listen at \"{}\": {e}", socket.display()))?;
         let mut monitor = Self {
             environment: Environment::new(rules(&spec), memory.next_id),
-            starter: Starter::new(init).map_err(|e| format!("could not open \"/dev/null\": {e}"))?,
+            starter: Starter::new(init)
+                .map_err(|e| format!("could not open \"/dev/null\": {e}"))?,
             out: log("out.log")?,
             err: log("err.log")?,
             control,

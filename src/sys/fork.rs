@@ -69,9 +69,7 @@ pub fn fork(
     let mut pidfd: RawFd = -1;
     let flags = libc::CLONE_PIDFD | birth.namespaces;
     let mut arguments = CloneArgs {
-        flags: u64::from(flags.cast_unsigned())
-            | CloneArgs::CLEAR_SIGHAND
-            | CloneArgs::INTO_CGROUP,
+        flags: u64::from(flags.cast_unsigned()) | CloneArgs::CLEAR_SIGHAND | CloneArgs::INTO_CGROUP,
         pidfd: (&raw mut pidfd) as u64,
         exit_signal: libc::SIGCHLD as u64,
         cgroup: u64::try_from(birth.group.as_raw_fd()).unwrap_or(u64::MAX),
@@ -129,5 +127,21 @@ fn place(descriptors: &[BorrowedFd<'_>]) -> io::Result<Vec<OwnedFd>> {
             return Err(io::Error::last_os_error());
         }
         Ok((3..count).map(|number| OwnedFd::from_raw_fd(number)).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd as _;
+
+    use super::*;
+
+    #[test]
+    fn a_process_with_a_second_thread_does_not_fork() {
+        let group = std::fs::File::open("/").expect("there");
+        let birth = Birth { namespaces: 0, group: group.as_fd(), descriptors: &[] };
+        // The test harness has a thread of its own besides this one.
+        let refused = fork(&birth, |_| Ok(0)).expect_err("it has more than one thread");
+        assert_eq!(refused.raw_os_error(), Some(libc::EINVAL));
     }
 }
