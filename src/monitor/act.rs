@@ -4,6 +4,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::control::Client;
 use super::instance::{End, Remains, Running};
 use super::logs::Flow;
 use super::ports;
@@ -364,7 +365,7 @@ impl Monitor {
     }
 
     /// Tries the spec as it is now, before anything is torn down.
-    fn rehearse(&mut self, client: usize, call: u64) -> Result<(), String> {
+    fn rehearse(&mut self, client: Client, call: u64) -> Result<(), String> {
         if self.rehearsal.is_some() {
             return Err("a restart is already being tried out".to_owned());
         }

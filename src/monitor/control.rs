@@ -1,5 +1,6 @@
 //! The monitor's socket: the runner asks, and is told of every change. Only root reaches the folder.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
@@ -10,11 +11,15 @@ use crate::wire::keep::{Brief, Call, Message, Reply};
 /// The most connections at once: a runner, its successor, and a test.
 const MOST_CLIENTS: usize = 8;
 
+/// Who is connected: a number that no other client ever has.
+pub type Client = u64;
+
 /// The socket and who is connected.
 #[derive(Debug)]
 pub struct Control {
     listener: OwnedFd,
-    clients: Vec<OwnedFd>,
+    clients: BTreeMap<Client, OwnedFd>,
+    newest: Client,
     last: Option<Brief>,
 }
 
@@ -25,55 +30,43 @@ impl Control {
     /// unlink(2), bind(2).
     pub fn listen(path: &Path) -> io::Result<Self> {
         files::remove_if_there(path)?;
-        Ok(Self { listener: channel::listen(path)?, clients: Vec::new(), last: None })
+        let listener = channel::listen(path)?;
+        Ok(Self { listener, clients: BTreeMap::new(), newest: 0, last: None })
     }
 
     /// The descriptors to wait for, the listener first.
     pub fn descriptors(&self) -> impl Iterator<Item = &OwnedFd> {
-        std::iter::once(&self.listener).chain(&self.clients)
+        std::iter::once(&self.listener).chain(self.clients.values())
     }
 
     /// Takes every connection that waits and every call, with the client that made it.
-    pub fn calls(&mut self) -> Vec<(usize, Call)> {
+    pub fn calls(&mut self) -> Vec<(Client, Call)> {
         while let Ok(Some(client)) = channel::accept(self.listener.as_fd()) {
             if self.clients.len() < MOST_CLIENTS {
-                self.clients.push(client);
+                self.newest += 1;
+                self.clients.insert(self.newest, client);
                 if let Some(brief) = self.last.clone() {
-                    let newest = self.clients.len() - 1;
-                    self.send(newest, &Message::Changed(brief));
+                    self.send(self.newest, &Message::Changed(brief));
                 }
             }
         }
         let mut calls = Vec::new();
-        let mut gone = Vec::new();
-        for (number, client) in self.clients.iter().enumerate() {
-            match channel::receive(client.as_fd()) {
-                Ok(Some(message)) => match serde_json::from_slice(&message.bytes) {
-                    Ok(call) => calls.push((number, call)),
-                    Err(_) => gone.push(number),
-                },
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Ok(None) | Err(_) => gone.push(number),
-            }
-        }
-        if !gone.is_empty() {
-            // Numbers of calls taken in the same round shift with the clients that go: answer those
-            // that stay.
-            calls.retain(|(number, _)| !gone.contains(number));
-            for (number, _) in &mut calls {
-                *number -= gone.iter().filter(|g| *g < number).count();
-            }
-            let mut number = 0;
-            self.clients.retain(|_| {
-                number += 1;
-                !gone.contains(&(number - 1))
-            });
-        }
+        self.clients.retain(|number, client| match channel::receive(client.as_fd()) {
+            Ok(Some(message)) => match serde_json::from_slice(&message.bytes) {
+                Ok(call) => {
+                    calls.push((*number, call));
+                    true
+                }
+                Err(_) => false,
+            },
+            Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+            Ok(None) => false,
+        });
         calls
     }
 
-    /// Answers a call.
-    pub fn reply(&mut self, client: usize, id: u64, reply: Reply) {
+    /// Answers a call; a client that has gone hears nothing.
+    pub fn reply(&mut self, client: Client, id: u64, reply: Reply) {
         self.send(client, &Message::Reply { id, reply });
     }
 
@@ -82,14 +75,14 @@ impl Control {
         if self.last.as_ref() == Some(&brief) {
             return;
         }
-        for client in 0..self.clients.len() {
-            self.send(client, &Message::Changed(brief.clone()));
+        for client in self.clients.keys() {
+            self.send(*client, &Message::Changed(brief.clone()));
         }
         self.last = Some(brief);
     }
 
-    fn send(&mut self, client: usize, message: &Message) {
-        let Some(socket) = self.clients.get(client) else { return };
+    fn send(&self, client: Client, message: &Message) {
+        let Some(socket) = self.clients.get(&client) else { return };
         let Ok(bytes) = serde_json::to_vec(message) else { return };
         if channel::send(socket.as_fd(), &bytes, None).is_err() {
             // One that does not read is cut off, so that it sees that it missed something.

@@ -12,7 +12,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use sd_notify::NotifyState;
 
 use super::Arguments;
-use super::control::Control;
+use super::control::{Client, Control};
 use super::instance::{Remains, Running};
 use super::logs::{LogFile, Scratch};
 use super::measure::Samples;
@@ -35,7 +35,7 @@ pub(super) struct Rehearsal {
     pub spec: EnvSpec,
     pub succeeded: bool,
     /// Who asked, and the number of the call.
-    pub client: usize,
+    pub client: Client,
     pub call: u64,
 }
 
