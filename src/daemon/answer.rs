@@ -8,10 +8,10 @@ use tokio::task::JoinSet;
 
 use super::registry::{Entry, Runner};
 use super::{adhoc, orders};
-use crate::formats::{journal, spec_file};
+use crate::formats::{journal, memory_file, spec_file};
 use crate::model::{
-    CpuStatus, EnvName, EnvSpec, EnvironmentStatus, LastExit, LeakStatus, MemoryStatus, Phase,
-    PidsStatus, PortStatus, RunnerStatus, STATUS_SCHEMA, StatusDocument, Wanted,
+    CpuStatus, EnvName, EnvSpec, EnvironmentStatus, LeakStatus, MemoryStatus, Phase, PidsStatus,
+    PortStatus, RunnerStatus, STATUS_SCHEMA, StatusDocument, Wanted,
 };
 use crate::policy::access::{Class, Peer, is_allowed};
 use crate::wire::ask::{AdHoc, Answer, Ask, Order, Outcome, ProcessLine, Refusal, ShowDocument};
@@ -300,7 +300,8 @@ fn without_monitor(runner: &Rc<Runner>, entry: &Rc<Entry>) -> EnvironmentStatus 
     };
     let limits = spec.as_ref().map(|spec| &spec.limits);
     let instances = spec.as_ref().map_or(1, |spec| u64::from(spec.instances));
-    let left = left_by_monitor(runner, &entry.name);
+    // What its last monitor left; none is the beginning.
+    let left = memory_file::look(&runner.places.memory_of(&entry.name)).unwrap_or_default();
     EnvironmentStatus {
         name: entry.name.to_string(),
         target: target_of(runner, entry),
@@ -340,19 +341,6 @@ fn without_monitor(runner: &Rc<Runner>, entry: &Rc<Entry>) -> EnvironmentStatus 
         changed: false,
         no_profile: false,
     }
-}
-
-/// What a monitor left in its memory file.
-#[derive(Debug, Default, serde::Deserialize)]
-struct Left {
-    #[serde(default)]
-    restarts: u32,
-    last_exit: Option<LastExit>,
-}
-
-fn left_by_monitor(runner: &Rc<Runner>, name: &EnvName) -> Left {
-    let bytes = crate::sys::files::read_bounded(&runner.places.memory_of(name), 64 << 10);
-    bytes.ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
 }
 
 async fn show(runner: &Rc<Runner>, entries: Vec<Rc<Entry>>) -> Result<Answer, Refusal> {

@@ -8,4 +8,5 @@ pub mod log_back;
 pub mod log_file;
 pub mod log_follow;
 pub mod log_line;
+pub mod memory_file;
 pub mod spec_file;

@@ -8,7 +8,6 @@ mod control;
 mod instance;
 mod logs;
 mod measure;
-mod memory;
 mod ports;
 mod run;
 mod start;

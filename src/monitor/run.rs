@@ -16,9 +16,9 @@ use super::control::{Client, Control};
 use super::instance::{Remains, Running};
 use super::logs::{LogFile, Scratch};
 use super::measure::Samples;
-use super::memory::{self, Memory};
 use super::start::Starter;
 use crate::cgroup::{self, Driver};
+use crate::formats::memory_file::{self, Memory};
 use crate::formats::spec_file;
 use crate::lifecycle::{Environment, Event, Rules};
 use crate::model::{EnvName, EnvSpec, EventKind, LastExit, Places};
@@ -92,7 +92,7 @@ impl Monitor {
         driver.prepare(&base, &spec.limits, std::process::id()).map_err(|e| e.to_string())?;
 
         let memory_path = places.memory_of(&name);
-        let (memory, said) = memory::read(&memory_path)
+        let (memory, said) = memory_file::read(&memory_path)
             .map_err(|e| format!("could not read \"{}\": {e}", memory_path.display()))?;
         let logs = places.logs(&name);
         files::make_folder(&logs, 0o750)
@@ -147,7 +147,7 @@ impl Monitor {
             self.record_lost(*id);
         }
         let rest = memory.rest.as_ref().filter(|rest| {
-            memory.was_running && !rest.boot.is_empty() && rest.boot == memory::this_boot()
+            memory.was_running && !rest.boot.is_empty() && rest.boot == memory_file::this_boot()
         });
         if let Some(rest) = rest {
             // The kill of a monitor is no order to try again.
@@ -218,14 +218,14 @@ impl Monitor {
             last_exit: self.last_exit.clone(),
             was_running: !(self.is_ending && self.environment.is_empty()),
             live: self.environment.instances().map(|(id, _)| id).collect(),
-            rest: self.environment.rest_state().map(|(reason, gave_up)| memory::Rest {
+            rest: self.environment.rest_state().map(|(reason, gave_up)| memory_file::Rest {
                 reason: reason.to_owned(),
                 gave_up,
-                boot: memory::this_boot(),
+                boot: memory_file::this_boot(),
             }),
             ..Memory::default()
         };
-        if let Err(error) = memory::write(&self.places.memory_of(&self.name), &memory) {
+        if let Err(error) = memory_file::write(&self.places.memory_of(&self.name), &memory) {
             eprintln!("swrun: monitor: {}: could not save its counts: {error}", self.name);
         }
     }

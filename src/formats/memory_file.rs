@@ -1,4 +1,5 @@
-//! What a monitor leaves for the next one: counts and the last end, so that a kill loses nothing.
+//! What a monitor leaves for the next one: counts and the last end, so that a kill loses nothing. The
+//! runner looks into it while an environment rests.
 
 use std::io;
 use std::path::Path;
@@ -64,25 +65,33 @@ impl Default for Memory {
     }
 }
 
-/// Reads it. A file that cannot be understood is set aside beside itself and said; none is the
-/// beginning.
+/// Looks into it and changes nothing.
+///
+/// # Errors
+/// There is none, it could not be read, or not be understood (`InvalidData`).
+pub fn look(path: &Path) -> io::Result<Memory> {
+    let bytes = files::read_bounded(path, LONGEST)?;
+    let why = match serde_json::from_slice::<Memory>(&bytes) {
+        Ok(memory) if memory.schema == SCHEMA => return Ok(memory),
+        Ok(memory) => format!("it is of version {}, this is version {SCHEMA}", memory.schema),
+        Err(error) => error.to_string(),
+    };
+    Err(io::Error::new(io::ErrorKind::InvalidData, why))
+}
+
+/// Reads it for a new monitor. A file that cannot be understood is set aside beside itself and said;
+/// none is the beginning.
 ///
 /// # Errors
 /// The file could not be read or set aside.
 pub fn read(path: &Path) -> io::Result<(Memory, Option<String>)> {
-    let bytes = match files::read_bounded(path, LONGEST) {
-        Ok(bytes) => bytes,
-        // Too long: read as nothing, and set aside below.
-        Err(error) if error.kind() == io::ErrorKind::InvalidData => Vec::new(),
+    let why = match look(path) {
+        Ok(memory) => return Ok((memory, None)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Ok((Memory::default(), None));
         }
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => error,
         Err(error) => return Err(error),
-    };
-    let why = match serde_json::from_slice::<Memory>(&bytes) {
-        Ok(memory) if memory.schema == SCHEMA => return Ok((memory, None)),
-        Ok(memory) => format!("it is of version {}, this is version {SCHEMA}", memory.schema),
-        Err(error) => error.to_string(),
     };
     let aside = path.with_extension("state.damaged");
     std::fs::rename(path, &aside)?;
