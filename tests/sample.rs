@@ -314,15 +314,21 @@ fn sigterm_ends_it_after_the_request_in_hand() {
     assert!(environment.contains("DATABASE_URL") && !environment.contains("hunter2"));
 
     let mut busy = connect(process.address);
+    let mut late = connect(process.address);
     busy.write_all(b"GET /healthz HTTP/1.1\r\n").unwrap();
-    // Answered after the busy one was accepted, as the queue is in order.
+    // Answered after those two were accepted, as the queue is in order.
     assert_eq!(ask(process.address, "/memory").0, 200);
+    // What it sees at once when it goes on: the signal, and a request that came before it.
+    process.signal(nix::sys::signal::Signal::SIGSTOP);
+    late.write_all(b"GET /healthz HTTP/1.1\r\n\r\n").unwrap();
     process.signal(nix::sys::signal::Signal::SIGTERM);
+    process.signal(nix::sys::signal::Signal::SIGCONT);
+    assert_eq!(read_answer(&mut BufReader::new(late)).unwrap().0, 200);
     busy.write_all(b"\r\n").unwrap();
     assert_eq!(read_answer(&mut BufReader::new(busy)).unwrap().0, 200);
     let (code, out, _) = process.rest();
     assert_eq!(code, Some(0));
-    assert!(out.ends_with("GET /healthz 200\nended by SIGTERM after 4 requests\n"), "{out}");
+    assert!(out.ends_with("GET /healthz 200\nended by SIGTERM after 5 requests\n"), "{out}");
 }
 
 #[test]

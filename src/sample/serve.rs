@@ -160,6 +160,8 @@ fn read_head(
             if is_idle { (Some(stop), options.idle) } else { (None, options.patience) };
         match wait(stream.as_fd(), stop, Some(allowed.saturating_sub(begun.elapsed())))? {
             Woken::Socket => {}
+            // Its first bytes came with the stop, or before: that is a request in hand.
+            Woken::Stop if is_ready(stream.as_fd())? => {}
             Woken::Time if !is_idle => {
                 let reason = "the head took too long";
                 return Ok(Head::Refused(Refusal { status: 408, reason }));
@@ -258,8 +260,8 @@ fn wait(
     }
 }
 
-fn is_ready(stop: BorrowedFd<'_>) -> io::Result<bool> {
-    Ok(wait(stop, None, Some(Duration::ZERO))? == Woken::Socket)
+fn is_ready(descriptor: BorrowedFd<'_>) -> io::Result<bool> {
+    Ok(wait(descriptor, None, Some(Duration::ZERO))? == Woken::Socket)
 }
 
 /// The places for connections.
