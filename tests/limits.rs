@@ -100,6 +100,32 @@ fn each_instance_has_a_cgroup_of_its_own() {
 }
 
 #[test]
+fn a_group_that_is_in_the_way_is_told_and_the_init_that_waited_for_it_is_gone() {
+    let bed = Bed::running();
+    let app = bed.app("shop");
+    bed.probe(&app, "");
+    let first = bed.start(&app);
+    let next = instance_folder(&bed, &app, "unified", instance(&first) + 1);
+    fs::create_dir(&next).expect("root may");
+    bed::kill(pid(&first));
+    let back = bed.until(&app, "the start after the failed one", |status| {
+        status["state"] == "online" && instance(status) == instance(&first) + 2
+    });
+    let ends = kernel::events(&bed, &app, "ended");
+    let failed = ends.last().expect("an end");
+    let detail = failed["detail"].as_str().expect("a reason");
+    assert_eq!(failed["cause"], "start-failed");
+    assert!(
+        detail.contains(next.to_str().expect("plain")) && detail.contains("os error 17"),
+        "{detail}"
+    );
+    let inits = next.parent().and_then(|app| app.parent()).expect("BASE").join("init");
+    assert_eq!(read(&inits.join("cgroup.procs")), back["instances"][0]["init_pid"].to_string());
+    kernel::until("what was in the way is removed", || !next.exists());
+    bed.end();
+}
+
+#[test]
 fn the_cpu_limit_throttles() {
     let bed = Bed::running();
     let app = bed.app("busy");

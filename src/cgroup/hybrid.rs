@@ -70,13 +70,7 @@ impl Hybrid {
                 views.push((app, PathBuf::from("/sys/fs/cgroup/cpu")));
             }
         }
-        Ok(Entry {
-            group: Tree::open(group)?,
-            init_group: Tree::open(&self.tree.folder(base)?.join("init"))?,
-            join,
-            init_join: Vec::new(),
-            views,
-        })
+        Ok(Entry { group: Tree::open(group)?, join, views })
     }
 }
 
@@ -143,6 +137,10 @@ impl Driver for Hybrid {
 
     fn join(&self, group: &Path, pid: u32) -> Result<(), CgroupError> {
         self.tree.join(&self.tree.folder(group)?, pid)
+    }
+
+    fn open_init(&self, base: &Path) -> Result<OwnedFd, CgroupError> {
+        Tree::open(&self.tree.folder(base)?.join("init"))
     }
 
     fn create_instance(&self, base: &Path, id: u32, limits: &Limits) -> Result<Entry, CgroupError> {

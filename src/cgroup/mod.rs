@@ -83,6 +83,12 @@ pub trait Driver: std::fmt::Debug {
     /// The group could not be made or joined.
     fn join(&self, group: &Path, pid: u32) -> Result<(), CgroupError>;
 
+    /// The folder of `BASE/init` in the v2 tree, for the init of an instance to be born in.
+    ///
+    /// # Errors
+    /// It could not be opened: was `base` prepared?
+    fn open_init(&self, base: &Path) -> Result<OwnedFd, CgroupError>;
+
     /// Makes the group of instance `id` with its memory limits (ceiling, group kill, no swap, soft
     /// ceiling), and hands out all that a start into it needs.
     ///
@@ -148,12 +154,8 @@ pub trait Driver: std::fmt::Debug {
 pub struct Entry {
     /// The group's folder in the v2 tree, for `CLONE_INTO_CGROUP`.
     pub group: OwnedFd,
-    /// The folder of `BASE/init` in the v2 tree, for the instance's init.
-    pub init_group: OwnedFd,
     /// v1 only: `tasks` files, open for writing, that the app's process of one thread writes "0" to.
     pub join: Vec<OwnedFd>,
-    /// v1 only: the same for the instance's init.
-    pub init_join: Vec<OwnedFd>,
     /// What the app sees of its own limits: folder on the host, and where it belongs in the cage
     /// (below `/sys/fs/cgroup`; `/sys/fs/cgroup` itself on a unified host).
     pub views: Vec<(PathBuf, PathBuf)>,
