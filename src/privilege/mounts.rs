@@ -282,7 +282,7 @@ fn make_place(
             Err(rustix::io::Errno::NOENT) => {
                 let device = rustix::fs::fstat(&here)?.st_dev;
                 if devices.is_some_and(|devices| !devices.contains(&device)) {
-                    return Err(io::ErrorKind::NotFound.into());
+                    return Err(rustix::io::Errno::NOENT.into());
                 }
                 if is_folder || index + 1 < parts.len() {
                     rustix::fs::mkdirat(&here, name, Mode::from_raw_mode(0o755))?;
