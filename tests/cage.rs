@@ -367,6 +367,10 @@ fn init_has_no_power_and_no_pipe_of_the_app() {
         assert!(text.contains(&format!("{set}:\t{NO_CAPABILITY}\n")), "{set}\n{text}");
     }
     assert!(text.contains("NoNewPrivs:\t1\n"), "{text}");
+    // The monitor blocks signals and has handlers; its copy neither.
+    for set in ["SigBlk", "SigCgt"] {
+        assert!(text.contains(&format!("{set}:\t{NO_CAPABILITY}\n")), "{set}\n{text}");
+    }
 
     let links = |pid: i64| -> BTreeSet<String> {
         let folder = fs::read_dir(format!("/proc/{pid}/fd")).expect("it lives");
@@ -409,6 +413,133 @@ fn init_has_no_power_and_no_pipe_of_the_app() {
     dumpable.wait().expect("our own");
     assert!(control.status.success(), "the test itself: {:?}", bed::texts(&control));
     assert!(!look(init).status.success(), "init is dumpable");
+    bed.end();
+}
+
+/// The host's `/etc` is shown whole, but for what is swrun's in it. Not every host has such a folder:
+/// this runner, and nobody else, has an `/etc` that does.
+#[test]
+fn swruns_folder_in_etc_is_there_and_nothing_in_it() {
+    let mut bed = Bed::new();
+    let mut runner = Command::new("unshare");
+    runner
+        .args(["--mount", "--propagation", "private", "/bin/sh", "-ec"])
+        .arg(
+            "mkdir -p \"$0/swrun/profiles\"; echo secret > \"$0/swrun/file\"; \
+             cp /etc/passwd /etc/group \"$0\"; mount --bind \"$0\" /etc; exec \"$@\"",
+        )
+        .args([bed.root().join("etc-of-the-host"), bed::swrun()]);
+    bed.daemon_by(runner);
+    let app = bed.app("shop");
+    let inside = ["/etc/swrun/profiles", "/etc/swrun/file"];
+    let paths = [&["/etc/swrun", "/etc/passwd"][..], &inside].concat();
+    let seen = report_of(&bed, &app, probe::path(), &paths, "")["paths"].clone();
+    assert_eq!(seen["/etc/passwd"]["can_read"], true, "{seen}");
+    assert_eq!(seen["/etc/swrun"]["exists"], true, "the test itself: {seen}");
+    assert_eq!(seen["/etc/swrun"]["can_list"], false, "{seen}");
+    for path in inside {
+        assert_eq!(seen[path]["exists"], false, "{seen}");
+    }
+    bed.end();
+}
+
+/// Puts a key into a session key ring of its own, as a login may, writes to a file what can be seen
+/// of it, and executes the rest of its arguments.
+const WITH_A_KEY: &str = "
+import ctypes, os, platform, sys
+call = ctypes.CDLL(None).syscall
+add_key, keyctl = (248, 250) if platform.machine() == 'x86_64' else (217, 219)
+assert call(keyctl, 1, None) > 0
+assert call(add_key, b'user', b'swrun-canary', b'x', 1, ctypes.c_int(-3)) > 0
+open(sys.argv[1], 'w').write(open('/proc/keys').read())
+os.execv(sys.argv[2], sys.argv[2:])
+";
+
+#[test]
+fn no_key_of_the_runner_is_seen() {
+    let mut bed = Bed::new();
+    let control = bed.root().join("keys");
+    let mut runner = Command::new("python3");
+    runner.args(["-c", WITH_A_KEY]).args([&control, &bed::swrun()]);
+    bed.daemon_by(runner);
+    let control = fs::read_to_string(control).expect("the runner was started with it");
+    assert!(control.contains("swrun-canary"), "the test itself: {control}");
+    let app = bed.app("shop");
+    let script = "cat /proc/keys; echo all of them";
+    bed.profile(&app, &["/bin/sh", "-c", script], "[restart]\npolicy = \"never\"");
+    bed.ok(&["start", "--no-wait", &app.name]);
+    let is_all = |lines: &Vec<String>| lines.iter().any(|line| line == "all of them");
+    let keys = until("the keys", || Some(bed.log(&app, "out.log")).filter(is_all)).join("\n");
+    assert!(keys.contains("keyring"), "it sees its own: {keys}");
+    assert!(!keys.contains("swrun-canary"), "{keys}");
+    bed.end();
+}
+
+#[test]
+fn its_output_can_be_opened_by_name() {
+    let bed = Bed::running();
+    let app = bed.app("shop");
+    let script = "echo one > /dev/stdout; echo two > /dev/stderr";
+    bed.profile(&app, &["/bin/sh", "-c", script], "[restart]\npolicy = \"never\"");
+    bed.ok(&["start", "--no-wait", &app.name]);
+    for (file, wanted) in [("out.log", "one"), ("err.log", "two")] {
+        let line = until(file, || bed.log(&app, file).into_iter().next());
+        assert_eq!(line, wanted, "{file}");
+    }
+    bed.end();
+}
+
+const QUICK: &str = "[restart]\nfirst-delay = \"10ms\"\nmax-delay = \"50ms\"";
+
+/// Looked at when an order comes, and at each start by itself.
+#[test]
+fn a_base_that_changed_hands_is_not_shown() {
+    let bed = Bed::running();
+    let app = bed.app("shop");
+    bed.probe(&app, QUICK);
+    bed.start(&app);
+    chown(&app.home, Some(app.uid + 1), None).expect("root may");
+    let _ = get(app.port, "/crash?code=1");
+    let status =
+        bed.until(&app, "not started", |status| status["last_exit"]["cause"] == "start-failed");
+    let (home, uid) = (app.home.display(), app.uid + 1);
+    let why = format!("could not trust \"{home}\": it belongs to uid {uid} now");
+    assert_eq!(status["last_exit"]["detail"], why, "{status:#}");
+    chown(&app.home, Some(app.uid), None).expect("root may");
+    bed.until(&app, "back", |status| status["state"] == "online");
+    bed.end();
+}
+
+/// A folder that goes and comes while starts look for it, as its user can make it do: root must not
+/// make its place inside the folder round it, which is the host's own.
+#[test]
+fn nothing_is_made_for_the_cage_in_a_folder_of_the_host() {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    let bed = Bed::running();
+    let app = bed.app("shop");
+    let outer = writable(&app);
+    let (inner, aside) = (outer.join("inner"), outer.join("aside"));
+    fs::create_dir(&inner).expect("ours");
+    let more = format!("writable = [\"{}\", \"{}\"]", outer.display(), inner.display());
+    let quick = "[restart]\nfirst-delay = \"10ms\"\nmax-delay = \"10ms\"\ngive-up-after = 0";
+    bed.profile(&app, &["/bin/false"], &format!("{more}\n{quick}"));
+    bed.ok(&["start", "--no-wait", &app.name]);
+    let refused = format!("could not make \"{}\"", inner.display());
+    let deadline = Instant::now() + patience();
+    let mut was_refused = false;
+    while !was_refused {
+        assert!(Instant::now() < deadline, "no start found it gone in between");
+        // Without a pause: it is to go between two system calls.
+        for _ in 0..1000 {
+            for (from, to) in [(&inner, &aside), (&aside, &inner)] {
+                renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)
+                    .expect("nobody makes another in its place");
+            }
+        }
+        let events = bed.events(&app);
+        let mut details = events.iter().filter_map(|event| event["detail"].as_str());
+        was_refused = details.any(|detail| detail.starts_with(&refused));
+    }
     bed.end();
 }
 
