@@ -338,6 +338,28 @@ fn no_value_is_shown_or_kept_where_others_can_read_it() {
     bed.end();
 }
 
+#[test]
+fn a_secret_that_every_user_can_read_is_warned_of() {
+    let bed = Bed::running();
+    let app = bed.app("shop");
+    let checked = |lines: &str, mode: u32| {
+        bed.probe(&app, lines);
+        fs::set_permissions(bed.profile_path(&app), fs::Permissions::from_mode(mode))
+            .expect("ours");
+        bed.ok(&["check"])
+    };
+    let with_key = format!("[env]\nAPI_KEY = \"{PROFILE_SECRET}\"");
+    let said = checked(&with_key, 0o644);
+    assert!(said.contains("\"API_KEY\" in [env] can be read by every user"), "{said}");
+    assert!(said.contains("chmod o-r") && said.contains("1 warnings"), "{said}");
+    assert!(!holds_a_secret(said.as_bytes()), "{said}");
+    for (lines, mode) in [(&*with_key, 0o640), ("[env]\nCOLOUR = \"red\"", 0o644)] {
+        let said = checked(lines, mode);
+        assert!(said.contains("0 warnings"), "{lines} {mode:o}: {said}");
+    }
+    bed.end();
+}
+
 fn files_below(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).expect("readable").flatten() {

@@ -48,6 +48,14 @@ impl Source {
         let name = Path::new(first.as_os_str());
         name.with_extension("").to_string_lossy().into_owned()
     }
+
+    /// The modules used by way of `super`, from as deep as the file is: `crate::` by another name.
+    fn uses_by_super(&self) -> Vec<(usize, String)> {
+        let depth = self.path.components().count() - usize::from(self.path.ends_with("mod.rs"));
+        let code = self.code.replace(&"super::".repeat(depth), "crate::");
+        // A module within the file is one deeper, and means the file's own things.
+        uses(&code).into_iter().filter(|(_, name)| allowed(name).is_some()).collect()
+    }
 }
 
 fn sources() -> Vec<Source> {
@@ -173,7 +181,7 @@ fn every_module_uses_only_floors_below_it() {
             writeln!(broken, "src/{path}: \"{module}\" has no floor in this test").expect("text");
             continue;
         };
-        for (line, used) in uses(&source.code) {
+        for (line, used) in uses(&source.code).into_iter().chain(source.uses_by_super()) {
             let is_fine = used == module
                 || below.contains(&used.as_str())
                 || NO_MODULES.contains(&used.as_str());
@@ -231,4 +239,12 @@ fn the_reader_of_sources_sees_what_counts() {
         uses(&code).into_iter().map(|(line, name)| format!("{line} {name}")).collect();
     assert_eq!(names, ["1 model", "4 sys", "4 wire", "4 policy", "5 cgroup"]);
     assert!(!code.contains("crate::a") && !code.contains("crate::d"));
+
+    let by_super = |path: &str, code: &str| -> Vec<String> {
+        let source = Source { path: path.into(), code: code.to_owned() };
+        source.uses_by_super().into_iter().map(|(_, name)| name).collect()
+    };
+    let code = "use super::{monitor, init}; use super::super::daemon; use super::Own;";
+    assert_eq!(by_super("init/mod.rs", code), ["monitor", "init", "daemon"]);
+    assert_eq!(by_super("init/app.rs", code), ["daemon"]);
 }
