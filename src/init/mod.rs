@@ -93,3 +93,16 @@ fn is_closed(report: &OwnedFd) -> bool {
 fn at(step: &'static str) -> impl FnOnce(rustix::io::Errno) -> Failure {
     move |error| Failure::new(step, &error.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_monitor_that_went_before_the_death_signal_was_armed_is_seen() {
+        let (monitor, report) = channel::pair().expect("a socket");
+        assert!(!is_closed(&report));
+        drop(monitor);
+        assert!(is_closed(&report));
+    }
+}
