@@ -5,7 +5,7 @@ mod bed;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -416,20 +416,26 @@ fn init_has_no_power_and_no_pipe_of_the_app() {
     bed.end();
 }
 
-/// The host's `/etc` is shown whole, but for what is swrun's in it. Not every host has such a folder:
-/// this runner, and nobody else, has an `/etc` that does.
-#[test]
-fn swruns_folder_in_etc_is_there_and_nothing_in_it() {
+/// A bed whose runner, and nobody else, has an `/etc` and a `/run` that a shell script makes: `$0` is
+/// the folder that becomes `/etc`.
+fn on_a_host_with(script: &str) -> Bed {
     let mut bed = Bed::new();
+    let script = format!(
+        "mkdir \"$0\"; cp /etc/passwd /etc/group \"$0\"; mount -t tmpfs tmpfs /run\n{script}\n\
+         mount --bind \"$0\" /etc; exec \"$@\""
+    );
     let mut runner = Command::new("unshare");
     runner
-        .args(["--mount", "--propagation", "private", "/bin/sh", "-ec"])
-        .arg(
-            "mkdir -p \"$0/swrun/profiles\"; echo secret > \"$0/swrun/file\"; \
-             cp /etc/passwd /etc/group \"$0\"; mount --bind \"$0\" /etc; exec \"$@\"",
-        )
+        .args(["--mount", "--propagation", "private", "/bin/sh", "-ec", &script])
         .args([bed.root().join("etc-of-the-host"), bed::swrun()]);
     bed.daemon_by(runner);
+    bed
+}
+
+/// The host's `/etc` is shown whole, but for what is swrun's in it.
+#[test]
+fn swruns_folder_in_etc_is_there_and_nothing_in_it() {
+    let bed = on_a_host_with("mkdir -p \"$0/swrun/profiles\"; echo secret > \"$0/swrun/file\"");
     let app = bed.app("shop");
     let inside = ["/etc/swrun/profiles", "/etc/swrun/file"];
     let paths = [&["/etc/swrun", "/etc/passwd"][..], &inside].concat();
@@ -440,6 +446,39 @@ fn swruns_folder_in_etc_is_there_and_nothing_in_it() {
     for path in inside {
         assert_eq!(seen[path]["exists"], false, "{seen}");
     }
+    bed.end();
+}
+
+/// Where a name service keeps `/etc/resolv.conf` in the host's `/run`, of which nothing else is seen.
+#[test]
+fn a_resolver_file_in_run_is_seen() {
+    let bed = on_a_host_with(
+        "mkdir /run/resolver; echo nameserver 192.0.2.1 > /run/resolver/of-the-host.conf; \
+         touch /run/other; ln -s /run/resolver/of-the-host.conf \"$0/resolv.conf\"",
+    );
+    let app = bed.app("shop");
+    let script = "cat /etc/resolv.conf; ls /run";
+    bed.profile(&app, &["/bin/sh", "-c", script], "[restart]\npolicy = \"never\"");
+    bed.ok(&["start", "--no-wait", &app.name]);
+    let lines = until("two lines", || Some(bed.log(&app, "out.log")).filter(|l| l.len() >= 2));
+    assert_eq!(lines, ["nameserver 192.0.2.1", "resolver"]);
+    bed.end();
+}
+
+/// As systemd leaves them: what is mounted in one namespace is mounted in the other, unless it is cut.
+#[test]
+fn no_mount_of_a_cage_reaches_a_host_whose_mounts_are_shared() {
+    let bed = on_a_host_with("mount --make-rshared /");
+    let of_the_host = || {
+        let path = format!("/proc/{}/mountinfo", bed.daemon_pid());
+        fs::read_to_string(path).expect("it lives")
+    };
+    let before = of_the_host();
+    assert!(before.contains(" shared:"), "the test itself: {before}");
+    let app = bed.app("shop");
+    bed.probe(&app, "");
+    bed.start(&app);
+    assert_eq!(of_the_host(), before);
     bed.end();
 }
 
@@ -507,6 +546,45 @@ fn a_base_that_changed_hands_is_not_shown() {
     assert_eq!(status["last_exit"]["detail"], why, "{status:#}");
     chown(&app.home, Some(app.uid), None).expect("root may");
     bed.until(&app, "back", |status| status["state"] == "online");
+    bed.end();
+}
+
+/// What lies beneath the base is its user's to exchange between two starts.
+#[test]
+fn a_folder_exchanged_for_a_link_is_not_followed() {
+    let bed = Bed::running();
+    let app = bed.app("shop");
+    let out = writable(&app);
+    let more = format!("writable = [\"{}\"]\n{QUICK}", out.display());
+    bed.probe(&app, &more);
+    bed.start(&app);
+    let aside = app.home.join("aside");
+    fs::rename(&out, &aside).expect("ours");
+    symlink("/var/lib", &out).expect("ours");
+    let _ = get(app.port, "/crash?code=1");
+    let status =
+        bed.until(&app, "not started", |status| status["last_exit"]["cause"] == "start-failed");
+    let why = status["last_exit"]["detail"].as_str().expect("a text");
+    let step = format!("could not open \"{}\"", out.display());
+    assert!(why.starts_with(&step) && why.ends_with("(os error 40)"), "{why}");
+    fs::remove_file(&out).expect("ours");
+    fs::rename(&aside, &out).expect("ours");
+    bed.until(&app, "back", |status| status["state"] == "online");
+    bed.end();
+}
+
+#[test]
+fn private_folders_hold_no_more_than_the_ceiling() {
+    let bed = Bed::running();
+    let app = bed.app("shop");
+    let more = "[limits]\nmemory-max = \"64M\"";
+    let report = report_of(&bed, &app, probe::path(), &[], more);
+    for point in ["/tmp", "/run", "/dev/shm"] {
+        let mounts = report["mounts"].as_array().expect("readable");
+        let mount = mounts.iter().find(|mount| mount["point"] == point).expect("it is there");
+        let options = mount["super_options"].as_str().expect("options");
+        assert!(options.split(',').any(|option| option == "size=65536k"), "{mount}");
+    }
     bed.end();
 }
 

@@ -42,6 +42,9 @@ fn kinds(app: &App) -> Vec<Broken> {
     let plain = script(app, "plain.sh", 0o644);
     let of_root = script(app, "of-root.sh", 0o700);
     let gone = format!("{home}/gone");
+    let closed = format!("{home}/closed");
+    fs::create_dir_all(&closed).expect("ours");
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).expect("ours");
     vec![
         Broken {
             what: "a missing program",
@@ -51,7 +54,19 @@ fn kinds(app: &App) -> Vec<Broken> {
         Broken {
             what: "a program that PATH does not have",
             change: line("command", "[\"no-such-program-here\"]".into()),
-            says: vec!["could not execute \"no-such-program-here\"".into(), "(os error 2)".into()],
+            says: vec![
+                "could not execute \"no-such-program-here\"".into(),
+                "(os error 2) (looked in PATH, inside the cage)".into(),
+            ],
+        },
+        Broken {
+            what: "a program that PATH has, not executable",
+            change: {
+                let change = line("command", "[\"plain.sh\"]".into());
+                let path = format!("\n[env]\nPATH = \"/usr/bin:{home}:/bin\"\n");
+                Box::new(move |text| change(text) + &path)
+            },
+            says: vec!["could not execute \"plain.sh\"".into(), "(os error 13)".into()],
         },
         Broken {
             what: "a file that is not executable",
@@ -72,6 +87,15 @@ fn kinds(app: &App) -> Vec<Broken> {
             what: "a missing cwd",
             change: line("cwd", format!("\"{gone}\"")),
             says: vec![format!("{}.toml:", app.name), gone.clone()],
+        },
+        Broken {
+            what: "a cwd for root alone",
+            // The variables come from a file that can be read: it is the folder that fails.
+            change: line(
+                "cwd",
+                format!("\"{closed}\"\nbase = \"{home}\"\nenv-file = \"plain.sh\""),
+            ),
+            says: vec![format!("could not enter \"{closed}\""), "(os error 13)".into()],
         },
         Broken {
             what: "an unknown user",

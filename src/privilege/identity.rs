@@ -76,3 +76,23 @@ fn drop_capabilities() -> Result<(), (&'static str, io::Error)> {
     };
     set_capabilities(None, none).map_err(|e| ("drop the capabilities", e.into()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::spec_for_tests;
+
+    #[test]
+    fn an_identity_of_root_is_refused_before_anything_else() {
+        let sound = spec_for_tests("shop").identity;
+        for identity in [
+            Identity { uid: 0, ..sound.clone() },
+            Identity { gid: 0, ..sound.clone() },
+            Identity { groups: vec![1, 0], ..sound },
+        ] {
+            let (step, error) = become_user(&identity).expect_err("it is root's");
+            assert_eq!(step, "take the user's ids");
+            assert_eq!(error.to_string(), "user and groups must not be root's");
+        }
+    }
+}
