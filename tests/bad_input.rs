@@ -534,12 +534,14 @@ fn public_swrun(bed: &Bed) -> PathBuf {
 }
 
 fn swrun_as(bed: &Bed, uid: u32, arguments: &[&str]) -> Output {
-    swrun_with(bed, uid, uid, arguments)
+    let uid = uid.to_string();
+    swrun_with(bed, &["--reuid", &uid, "--regid", &uid, "--clear-groups"], arguments)
 }
 
-fn swrun_with(bed: &Bed, uid: u32, gid: u32, arguments: &[&str]) -> Output {
+/// With what setpriv(1) is to make of it.
+fn swrun_with(bed: &Bed, identity: &[&str], arguments: &[&str]) -> Output {
     Command::new("setpriv")
-        .args(["--reuid", &uid.to_string(), "--regid", &gid.to_string(), "--clear-groups"])
+        .args(identity)
         .arg(public_swrun(bed))
         .args(arguments)
         .env("SWRUN_ROOT", bed.root())
@@ -642,28 +644,44 @@ fn a_deploy_user_has_its_own_environment_and_no_other() {
     bed.end();
 }
 
-/// The group of operators, made where the host has none and removed again.
-struct Operators {
-    gid: u32,
-    is_ours: bool,
+/// A user who is in the group of operators by the host's files; the group is made where the host has
+/// none. Both are gone with this value.
+struct Operator {
+    user: String,
+    uid: u32,
+    made_group: bool,
 }
 
-impl Operators {
-    fn new() -> Self {
-        let look = || nix::unistd::Group::from_name("swrun").expect("readable");
-        let is_ours = look().is_none();
-        if is_ours {
-            let made = Command::new("groupadd").args(["--system", "swrun"]).output();
-            let made = made.expect("Debian has it");
-            assert!(made.status.success(), "{:?}", texts(&made));
+fn tool(words: &[&str]) {
+    let output = Command::new(words[0]).args(&words[1..]).output().expect("Debian has it");
+    assert!(output.status.success(), "{words:?}: {:?}", texts(&output));
+}
+
+impl Operator {
+    fn new(uid: u32) -> Self {
+        let made_group = nix::unistd::Group::from_name("swrun").expect("readable").is_none();
+        let operator = Self { user: format!("swt{uid}"), uid, made_group };
+        if made_group {
+            tool(&["groupadd", "--system", "swrun"]);
         }
-        Self { gid: look().expect("it is there").gid.as_raw(), is_ours }
+        let number = uid.to_string();
+        tool(&["useradd", "-M", "-U", "-u", &number, "-G", "swrun", &operator.user]);
+        operator
+    }
+
+    /// As a login of theirs runs it.
+    fn swrun(&self, bed: &Bed, arguments: &[&str]) -> Output {
+        let uid = self.uid.to_string();
+        let gid =
+            nix::unistd::User::from_uid(self.uid.into()).expect("readable").expect("ours").gid;
+        swrun_with(bed, &["--reuid", &uid, "--regid", &gid.to_string(), "--init-groups"], arguments)
     }
 }
 
-impl Drop for Operators {
+impl Drop for Operator {
     fn drop(&mut self) {
-        if self.is_ours {
+        let _ = Command::new("userdel").arg(&self.user).output();
+        if self.made_group {
             let _ = Command::new("groupdel").arg("swrun").output();
         }
     }
@@ -671,15 +689,17 @@ impl Drop for Operators {
 
 #[test]
 fn a_member_of_the_operators_looks_starts_stops_and_reads_logs_and_no_more() {
-    let operators = Operators::new();
-    let bed = Bed::running();
+    let mut bed = Bed::new();
     let app = bed.app("shop");
+    // An owner's number, so no other bed's; its environment is never made.
+    let operator = Operator::new(bed.app("of-an-operator").uid);
+    // It gives its logs to a group that is there when it starts.
+    bed.daemon();
     bed.probe(&app, "");
     bed.start(&app);
     get(app.port, "/out?lines=1").expect("it answers");
-    let (nobody, no_group) = (65_534, 65_534);
-    let member = |words: &[&str]| swrun_with(&bed, nobody, operators.gid, words);
-    let stranger = |words: &[&str]| swrun_with(&bed, nobody, no_group, words);
+    let member = |words: &[&str]| operator.swrun(&bed, words);
+    let stranger = |words: &[&str]| swrun_as(&bed, 65_534, words);
     let sees = |output: &Output| texts(output).0.contains("shop");
 
     assert!(sees(&member(&["status"])) && sees(&member(&["show", "shop"])));
@@ -703,7 +723,7 @@ fn a_member_of_the_operators_looks_starts_stops_and_reads_logs_and_no_more() {
         assert!(said.contains("you may not"), "{words:?}: {said}");
     }
 
-    // The same user without the group.
+    // Who is in no group and owns no environment.
     refused(&stranger(&["status"]));
     refused(&stranger(&["stop", "shop"]));
     let read = stranger(&["logs", "shop", "--nostream"]);
