@@ -439,6 +439,88 @@ fn a_damaged_memory_of_a_monitor_is_set_aside() {
     bed.end();
 }
 
+#[test]
+fn a_state_that_is_damaged_twice_over_is_kept_twice_and_what_runs_goes_on() {
+    let mut bed = Bed::running();
+    let (app, idle) = (bed.app("shop"), bed.app("idle"));
+    bed.probe(&app, "");
+    bed.probe(&idle, "autostart = false\n");
+    let running = pid(&bed.start(&app));
+    let [path, before] = ["state.json", "state.json.before"].map(|name| state_file(&bed, name));
+    bed.ok(&["start", "idle"]);
+    bed.ok(&["stop", "idle"]);
+    assert!(before.exists(), "there is a generation before");
+    bed.kill_daemon();
+    fs::write(&path, "{\"schema\": 1, \"envir").expect("ours");
+    fs::write(&before, "\0\0").expect("ours");
+    bed.daemon();
+    let status = bed.until(&app, "found again", |status| status["state"] == "online");
+    assert_eq!(pid(&status), running);
+    assert_eq!(bed.status(&idle)["state"], "stopped", "as its profile says");
+    let log = bed.daemon_log();
+    for words in ["is damaged", "state.json.damaged", "nothing else was saved"] {
+        assert!(log.contains(words), "{words:?}:\n{log}");
+    }
+    let aside = fs::read_to_string(state_file(&bed, "state.json.damaged")).expect("kept");
+    assert_eq!(aside, "{\"schema\": 1, \"envir");
+    // Changes go on being saved, each with the generation before it; nothing that was there is lost.
+    bed.ok(&["stop", "shop"]);
+    bed.ok(&["start", "shop"]);
+    let kept = fs::read(state_file(&bed, "state.json.before.damaged")).expect("kept");
+    assert_eq!(kept, b"\0\0");
+    bed.end();
+}
+
+#[test]
+fn a_state_that_is_gone_is_that_of_the_generation_before() {
+    let mut bed = Bed::running();
+    let (app, idle) = (bed.app("shop"), bed.app("idle"));
+    bed.probe(&app, "");
+    bed.probe(&idle, "");
+    bed.start(&idle);
+    bed.ok(&["stop", "idle"]);
+    let running = pid(&bed.start(&app));
+    bed.kill_daemon();
+    fs::remove_file(state_file(&bed, "state.json")).expect("ours");
+    bed.daemon();
+    let status = bed.until(&app, "found again", |status| status["state"] == "online");
+    assert_eq!(pid(&status), running);
+    assert_eq!(bed.status(&idle)["wanted"], "stopped", "it is not started by itself");
+    let log = bed.daemon_log();
+    assert!(log.contains("state.json\" is gone"), "{log}");
+    bed.end();
+}
+
+#[test]
+fn a_folder_in_the_place_of_a_spec_or_a_memory_is_said_and_left() {
+    let bed = Bed::running();
+    let app = bed.app("shop");
+    bed.probe(&app, "");
+    bed.start(&app);
+    for (name, says) in [("shop.spec", "could not read the spec"), ("shop.state", "could not read")]
+    {
+        let path = state_file(&bed, &format!("env/{name}"));
+        let whole = fs::read(&path).expect("saved");
+        fs::remove_file(&path).expect("ours");
+        fs::create_dir(&path).expect("ours");
+        bed::kill(monitor(&bed, &app));
+        let status = bed.until(&app, "in trouble", |status| {
+            status["reason"].as_str().is_some_and(|reason| reason.contains(says))
+        });
+        let reason = status["reason"].as_str().expect("seen");
+        assert!(reason.contains(name) && reason.contains("(os error 21)"), "{reason}");
+        assert_eq!(status["wanted"], "online", "what is wanted stays");
+        // An order cannot write it either, and says so.
+        let said = bed.fails(1, &["restart", "shop"]);
+        assert!(said.contains(name) && said.contains("(os error 21)"), "{said}");
+        assert!(path.is_dir(), "left as it is");
+        fs::remove_dir(&path).expect("ours");
+        fs::write(&path, whole).expect("ours");
+        bed.until(&app, "back", |status| status["state"] == "online");
+    }
+    bed.end();
+}
+
 // ------------------------------------------------------------ without a right
 
 /// The program where every user can execute it.
@@ -453,8 +535,13 @@ fn public_swrun(bed: &Bed) -> PathBuf {
 
 fn swrun_as(bed: &Bed, uid: u32, arguments: &[&str]) -> Output {
     let uid = uid.to_string();
+    swrun_with(bed, &["--reuid", &uid, "--regid", &uid, "--clear-groups"], arguments)
+}
+
+/// With what setpriv(1) is to make of it.
+fn swrun_with(bed: &Bed, identity: &[&str], arguments: &[&str]) -> Output {
     Command::new("setpriv")
-        .args(["--reuid", &uid, "--regid", &uid, "--clear-groups"])
+        .args(identity)
         .arg(public_swrun(bed))
         .args(arguments)
         .env("SWRUN_ROOT", bed.root())
@@ -554,6 +641,96 @@ fn a_deploy_user_has_its_own_environment_and_no_other() {
     // Names of others are not told.
     let said = refused(&run(&["stop", "no-such"]));
     assert!(!said.contains("other"), "{said}");
+    bed.end();
+}
+
+/// A user who is in the group of operators by the host's files; the group is made where the host has
+/// none. Both are gone with this value.
+struct Operator {
+    user: String,
+    uid: u32,
+    made_group: bool,
+}
+
+fn tool(words: &[&str]) {
+    let output = Command::new(words[0]).args(&words[1..]).output().expect("Debian has it");
+    assert!(output.status.success(), "{words:?}: {:?}", texts(&output));
+}
+
+impl Operator {
+    fn new(uid: u32) -> Self {
+        let made_group = nix::unistd::Group::from_name("swrun").expect("readable").is_none();
+        let operator = Self { user: format!("swt{uid}"), uid, made_group };
+        if made_group {
+            tool(&["groupadd", "--system", "swrun"]);
+        }
+        let number = uid.to_string();
+        tool(&["useradd", "-M", "-U", "-u", &number, "-G", "swrun", &operator.user]);
+        operator
+    }
+
+    /// As a login of theirs runs it.
+    fn swrun(&self, bed: &Bed, arguments: &[&str]) -> Output {
+        let uid = self.uid.to_string();
+        let gid =
+            nix::unistd::User::from_uid(self.uid.into()).expect("readable").expect("ours").gid;
+        swrun_with(bed, &["--reuid", &uid, "--regid", &gid.to_string(), "--init-groups"], arguments)
+    }
+}
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        let _ = Command::new("userdel").arg(&self.user).output();
+        if self.made_group {
+            let _ = Command::new("groupdel").arg("swrun").output();
+        }
+    }
+}
+
+#[test]
+fn a_member_of_the_operators_looks_starts_stops_and_reads_logs_and_no_more() {
+    let mut bed = Bed::new();
+    let app = bed.app("shop");
+    // An owner's number, so no other bed's; its environment is never made.
+    let operator = Operator::new(bed.app("of-an-operator").uid);
+    // It gives its logs to a group that is there when it starts.
+    bed.daemon();
+    bed.probe(&app, "");
+    bed.start(&app);
+    get(app.port, "/out?lines=1").expect("it answers");
+    let member = |words: &[&str]| operator.swrun(&bed, words);
+    let stranger = |words: &[&str]| swrun_as(&bed, 65_534, words);
+    let sees = |output: &Output| texts(output).0.contains("shop");
+
+    assert!(sees(&member(&["status"])) && sees(&member(&["show", "shop"])));
+    let before = pid(&bed.status(&app));
+    for (verb, state) in [("stop", "stopped"), ("start", "online"), ("restart", "online")] {
+        let done = member(&[verb, "shop"]);
+        assert!(done.status.success(), "{verb}: {:?}", texts(&done));
+        assert_eq!(bed.status(&app)["state"], state, "{verb}");
+    }
+    assert_ne!(pid(&bed.status(&app)), before);
+    let read = member(&["logs", "shop", "--nostream"]);
+    assert!(read.status.success() && texts(&read).0.contains("out 1"), "{:?}", texts(&read));
+    // What changes what is known is root's.
+    let uid = app.uid.to_string();
+    for words in [
+        &["delete", "shop"][..],
+        &["kill"],
+        &["start", "/bin/sh", "--name", "more", "--user", &uid],
+    ] {
+        let said = refused(&member(words));
+        assert!(said.contains("you may not"), "{words:?}: {said}");
+    }
+
+    // Who is in no group and owns no environment.
+    refused(&stranger(&["status"]));
+    refused(&stranger(&["stop", "shop"]));
+    let read = stranger(&["logs", "shop", "--nostream"]);
+    let (out, err) = texts(&read);
+    assert_eq!((read.status.code(), &*out), (Some(1), ""), "{err}");
+    assert!(err.contains("join the group swrun"), "{err}");
+    assert_eq!(bed.status(&app)["state"], "online");
     bed.end();
 }
 

@@ -5,8 +5,9 @@ mod bed;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::time::{Duration, Instant};
 
-use bed::{App, Bed, get, pid, probe};
+use bed::{App, Bed, get, patience, pid, probe};
 
 /// A program of the app's that is there, with a mode.
 fn script(app: &App, name: &str, mode: u32) -> String {
@@ -187,5 +188,59 @@ fn a_program_that_goes_is_waited_for() {
     assert!(text.contains("could not execute") && text.contains("(os error 2)"), "{status:#}");
     fs::rename(&aside, &program).expect("ours");
     bed.until(&app, "back", |status| status["state"] == "online");
+    bed.end();
+}
+
+/// An init that hangs on its way to the exec: its group is frozen, as a file system that does not
+/// answer would hold it. The deadline is 30 s, so this is one of the long ones.
+#[test]
+fn what_hangs_on_its_way_to_the_exec_is_killed_at_the_deadline() {
+    if std::env::var_os("SWRUN_FULL").is_none() {
+        eprintln!("skipped: it takes a minute (SWRUN_FULL=1)");
+        return;
+    }
+    let bed = Bed::running();
+    let app = bed.app("shop");
+    let quick = "[restart]\nfirst-delay = \"10ms\"\nmax-delay = \"50ms\"\n";
+    bed.probe(&app, quick);
+    let before = bed.start(&app);
+    let tree = bed.groups().into_iter().find(|folder| folder.join("cgroup.events").exists());
+    let inits = tree.expect("the v2 tree").join("shop/init");
+    let freeze = |text: &str| fs::write(inits.join("cgroup.freeze"), text).expect("root may");
+    let says = "it did not come to its exec in time; does a file system hang?";
+    let deadline = Duration::from_secs(30);
+    let is_in_time = |begun: Instant| {
+        let taken = begun.elapsed();
+        assert!(taken >= deadline && taken < deadline + patience(), "{taken:?}");
+    };
+
+    // A trial start: what runs is not touched.
+    freeze("1");
+    let begun = Instant::now();
+    let said = bed.fails(1, &["restart", "shop"]);
+    is_in_time(begun);
+    assert!(said.contains(says) && said.contains("goes on as it was"), "{said}");
+    let status = bed.status(&app);
+    assert_eq!(pid(&status), pid(&before), "{status:#}");
+    assert_eq!((&status["state"], &status["restarts"]), (&"online".into(), &0.into()));
+    assert!(get(app.port, "/").is_ok());
+    let count = || fs::read_to_string(inits.join("cgroup.procs")).expect("there").lines().count();
+    assert_eq!(count(), 1, "the trial start is dead, its init lives");
+
+    // A start of its own: the init dies, frozen as it is, and the next one hangs.
+    let init = before["instances"][0]["init_pid"].as_i64().expect("known");
+    let begun = Instant::now();
+    bed::kill(i32::try_from(init).expect("a pid"));
+    bed.until(&app, "it is starting", |status| status["state"] == "starting");
+    let is_given_up = |status: &serde_json::Value| status["last_exit"]["cause"] == "start-failed";
+    while !is_given_up(&bed.status(&app)) {
+        assert!(begun.elapsed() < deadline + patience(), "{:#}", bed.status(&app));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    is_in_time(begun);
+    assert!(bed.status(&app)["last_exit"].to_string().contains(says), "{:#}", bed.status(&app));
+    freeze("0");
+    bed.until(&app, "back by itself", |status| status["state"] == "online");
+    assert!(get(app.port, "/").is_ok());
     bed.end();
 }

@@ -117,7 +117,11 @@ async fn run(options: Options) -> Result<(), String> {
 
 fn make_folders(places: &Places) -> Result<(), String> {
     let state = places.state();
+    let below_var = |name: &str| places.root().join("var").join(name);
     for (path, mode) in [
+        // Below a new prefix; as every host has them, or operators would not come to their logs.
+        (below_var("lib"), 0o755),
+        (below_var("log"), 0o755),
         (places.run(), 0o755),
         (places.monitors(), 0o700),
         (state.clone(), 0o700),

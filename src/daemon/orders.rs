@@ -36,11 +36,7 @@ pub enum Verb {
 
 /// Carries out an order for one environment.
 pub async fn carry_out(runner: Rc<Runner>, entry: Rc<Entry>, verb: Verb, wait: bool) -> Outcome {
-    if matches!(verb, Verb::Stop | Verb::Delete) {
-        // Who waits for it to come up waits in vain from here on.
-        entry.cancel.notify_waiters();
-    }
-    let Some(_order) = take_turn(&entry).await else {
+    let Some(_order) = take_turn(&entry, verb).await else {
         let text = "has too many orders waiting; try again".to_owned();
         return Outcome { name: entry.name.to_string(), ok: false, text };
     };
@@ -67,13 +63,20 @@ pub async fn carry_out(runner: Rc<Runner>, entry: Rc<Entry>, verb: Verb, wait: b
 }
 
 /// One order at a time, and few that wait: `None` is too many.
-async fn take_turn(entry: &Entry) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+async fn take_turn(entry: &Entry, verb: Verb) -> Option<tokio::sync::MutexGuard<'_, ()>> {
     if entry.waiting.get() >= MOST_WAITING {
         return None;
     }
+    let ends_it = u32::from(matches!(verb, Verb::Stop | Verb::Delete));
     entry.waiting.set(entry.waiting.get() + 1);
+    entry.ending.set(entry.ending.get() + ends_it);
+    if ends_it > 0 {
+        // Who waits for it to come up waits in vain from here on.
+        entry.cancel.notify_waiters();
+    }
     let turn = entry.order.lock().await;
     entry.waiting.set(entry.waiting.get() - 1);
+    entry.ending.set(entry.ending.get() - ends_it);
     Some(turn)
 }
 
@@ -338,12 +341,15 @@ async fn until(
     decided: impl Fn(&View) -> Option<Result<String, String>>,
 ) -> Result<String, String> {
     let patience = PATIENCE + more;
+    let was_cancelled = || Err(format!("did not {verb}: it was ordered to stop meanwhile"));
+    if entry.ending.get() > 0 {
+        // It was told before this order came to its wait, and is not told again.
+        return was_cancelled();
+    }
     let waited = {
         let wait = views.wait_for(|view| decided(view).is_some());
         tokio::select! {
-            () = entry.cancel.notified() => {
-                return Err(format!("did not {verb}: it was ordered to stop meanwhile"));
-            }
+            () = entry.cancel.notified() => return was_cancelled(),
             waited = tokio::time::timeout(patience, wait) => {
                 waited.map(|view| view.map(|view| view.clone()))
             }

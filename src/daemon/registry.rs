@@ -72,6 +72,8 @@ pub struct Entry {
     pub order: Mutex<()>,
     /// How many wait for their turn.
     pub waiting: Cell<u32>,
+    /// How many of them end it.
+    pub ending: Cell<u32>,
     /// Told to those who wait for it to come up, when it is ordered to stop.
     pub cancel: Notify,
 }
@@ -87,6 +89,7 @@ impl Entry {
             group: RefCell::new(None),
             order: Mutex::new(()),
             waiting: Cell::new(0),
+            ending: Cell::new(0),
             cancel: Notify::new(),
         }
     }

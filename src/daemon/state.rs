@@ -41,7 +41,8 @@ struct Versioned {
 
 /// Reads the saved state, and says what could not be kept.
 ///
-/// A damaged file is set aside and the generation before it is taken; none at all is the beginning.
+/// A damaged file is set aside; the generation before one that is damaged or gone is taken; none of
+/// the two is the beginning.
 ///
 /// # Errors
 /// The file is of a newer version (it is left untouched), or could not be read.
@@ -50,32 +51,39 @@ pub fn read(path: &Path) -> Result<(State, Vec<String>), String> {
     match read_one(path)? {
         Found::State(state) => return Ok((state, said)),
         Found::None => {}
-        Found::Damaged(why) => {
-            let aside = with_suffix(path, ".damaged");
-            std::fs::rename(path, &aside)
-                .map_err(|e| format!("could not set \"{}\" aside: {e}", path.display()))?;
-            said.push(format!(
-                "the saved state \"{}\" is damaged ({why}); it is kept as \"{}\"",
-                path.display(),
-                aside.display()
-            ));
-        }
+        Found::Damaged(why) => said.push(set_aside(path, &why)?),
     }
     let before = with_suffix(path, ".before");
     match read_one(&before)? {
-        Found::State(state) if !said.is_empty() => {
+        Found::State(state) => {
+            if said.is_empty() {
+                // It was set aside, and its successor could not be written (a full disk, a kill).
+                said.push(format!("the saved state \"{}\" is gone", path.display()));
+            }
             said.push("the state before the last change is taken in its place".to_owned());
-            Ok((state, said))
+            return Ok((state, said));
         }
-        _ if said.is_empty() => Ok((State::default(), said)),
-        _ => {
-            said.push(
-                "nothing else was saved: what runs goes on, all else starts as its profile says"
-                    .to_owned(),
-            );
-            Ok((State::default(), said))
-        }
+        Found::None if said.is_empty() => return Ok((State::default(), said)),
+        Found::None => {}
+        // The next change would write over it.
+        Found::Damaged(why) => said.push(set_aside(&before, &why)?),
     }
+    said.push(
+        "nothing else was saved: what runs goes on, all else starts as its profile says".to_owned(),
+    );
+    Ok((State::default(), said))
+}
+
+/// Keeps a damaged file under another name, and says so.
+fn set_aside(path: &Path, why: &str) -> Result<String, String> {
+    let aside = with_suffix(path, ".damaged");
+    std::fs::rename(path, &aside)
+        .map_err(|e| format!("could not set \"{}\" aside: {e}", path.display()))?;
+    Ok(format!(
+        "the saved state \"{}\" is damaged ({why}); it is kept as \"{}\"",
+        path.display(),
+        aside.display()
+    ))
 }
 
 /// Saves `state`, keeping the generation before it.

@@ -326,8 +326,12 @@ pub fn texts(output: &Output) -> (String, String) {
 
 /// Every process that has the bed's root in its command line, or lives in one of its cgroups.
 pub fn processes_of(root: &Path) -> Vec<String> {
+    processes_in(root, &groups_of(root))
+}
+
+/// The same with the groups given, where the note of them may be gone.
+pub fn processes_in(root: &Path, groups: &[PathBuf]) -> Vec<String> {
     let root = root.to_str().expect("a plain path");
-    let groups = groups_of(Path::new(root));
     let own = std::process::id().to_string();
     let pids = fs::read_dir("/proc")
         .expect("there")

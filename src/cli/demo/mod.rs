@@ -38,11 +38,13 @@ pub fn run(args: &Demo, output: &mut Output) -> Ended {
         (false, true) => demo.watch(),
     });
     let Show { output, stage, .. } = demo;
+    // Only the whole story is kept: Ctrl-C in its midst ends all.
+    let is_kept = args.keep && told.is_ok();
     let told = match told {
         Err(Stop::Failed(failure)) => Err(failure),
         Ok(()) | Err(Stop::Interrupted) => Ok(()),
     };
-    if args.keep && told.is_ok() {
+    if is_kept {
         let root = stage.leave();
         output.line(&format!("it goes on. Look: swrun --root {root} status   End it: swrun --root {root} kill && rm -r {root}"))?;
         return Ok(Exit::Done);
