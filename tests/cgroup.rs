@@ -337,7 +337,7 @@ fn an_instance_is_made_once_and_opened_for_nobody_else() {
     let entry = cage.driver.create_instance(&cage.base, 3, &limits()).expect("an instance");
     assert!(cage.driver.create_instance(&cage.base, 3, &limits()).is_err(), "a group is used once");
     assert_eq!(cage.driver.instances(&cage.base).expect("a list"), [3]);
-    for fd in entry.join.iter().chain([&entry.group]) {
+    for fd in entry.join.iter().chain([&entry.group, &entry.init_group]) {
         let flags = rustix::io::fcntl_getfd(fd).expect("its flags");
         assert!(flags.contains(rustix::io::FdFlags::CLOEXEC), "no program inherits it");
     }

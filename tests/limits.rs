@@ -100,7 +100,7 @@ fn each_instance_has_a_cgroup_of_its_own() {
 }
 
 #[test]
-fn a_group_that_is_in_the_way_is_told_and_the_init_that_waited_for_it_is_gone() {
+fn a_group_that_is_in_the_way_is_told_and_removed() {
     let bed = Bed::running();
     let app = bed.app("shop");
     bed.probe(&app, "");

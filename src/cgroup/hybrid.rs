@@ -70,7 +70,12 @@ impl Hybrid {
                 views.push((app, PathBuf::from("/sys/fs/cgroup/cpu")));
             }
         }
-        Ok(Entry { group: Tree::open(group)?, join, views })
+        Ok(Entry {
+            group: Tree::open(group)?,
+            init_group: Tree::open(&self.tree.folder(base)?.join("init"))?,
+            join,
+            views,
+        })
     }
 }
 
@@ -137,10 +142,6 @@ impl Driver for Hybrid {
 
     fn join(&self, group: &Path, pid: u32) -> Result<(), CgroupError> {
         self.tree.join(&self.tree.folder(group)?, pid)
-    }
-
-    fn open_init(&self, base: &Path) -> Result<OwnedFd, CgroupError> {
-        Tree::open(&self.tree.folder(base)?.join("init"))
     }
 
     fn create_instance(&self, base: &Path, id: u32, limits: &Limits) -> Result<Entry, CgroupError> {

@@ -83,12 +83,6 @@ pub trait Driver: std::fmt::Debug {
     /// The group could not be made or joined.
     fn join(&self, group: &Path, pid: u32) -> Result<(), CgroupError>;
 
-    /// The folder of `BASE/init` in the v2 tree, for the init of an instance to be born in.
-    ///
-    /// # Errors
-    /// It could not be opened: was `base` prepared?
-    fn open_init(&self, base: &Path) -> Result<OwnedFd, CgroupError>;
-
     /// Makes the group of instance `id` with its memory limits (ceiling, group kill, no swap, soft
     /// ceiling), and hands out all that a start into it needs.
     ///
@@ -154,6 +148,8 @@ pub trait Driver: std::fmt::Debug {
 pub struct Entry {
     /// The group's folder in the v2 tree, for `CLONE_INTO_CGROUP`.
     pub group: OwnedFd,
+    /// The folder of `BASE/init` in the v2 tree, for the instance's init.
+    pub init_group: OwnedFd,
     /// v1 only: `tasks` files, open for writing, that the app's process of one thread writes "0" to.
     pub join: Vec<OwnedFd>,
     /// What the app sees of its own limits: folder on the host, and where it belongs in the cage

@@ -2,7 +2,6 @@
 //!
 //! Source of every file used: Linux, Documentation/admin-guide/cgroup-v2.rst.
 
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use super::parse::{self, FlatKeyed};
@@ -150,14 +149,10 @@ impl Driver for Unified {
         self.tree.join(&self.tree.folder(group)?, pid)
     }
 
-    fn open_init(&self, base: &Path) -> Result<OwnedFd, CgroupError> {
-        Tree::open(&self.tree.folder(base)?.join("init"))
-    }
-
     fn create_instance(&self, base: &Path, id: u32, limits: &Limits) -> Result<Entry, CgroupError> {
         let folder = self.instance(base, id)?;
         files::make(&folder)?;
-        let entry = Self::limit_instance(&folder, limits);
+        let entry = self.limit_instance(base, &folder, limits);
         if entry.is_err() {
             // Best effort: the error that counts is the first one.
             let _ = tree::remove_all(&folder);
@@ -232,7 +227,12 @@ impl Driver for Unified {
 }
 
 impl Unified {
-    fn limit_instance(folder: &Path, limits: &Limits) -> Result<Entry, CgroupError> {
+    fn limit_instance(
+        &self,
+        base: &Path,
+        folder: &Path,
+        limits: &Limits,
+    ) -> Result<Entry, CgroupError> {
         // Before the ceiling: an instance dies as a whole, and never swaps its way past it.
         files::write(&folder.join("memory.oom.group"), "1", "make the instance die whole with")?;
         files::write_if_there(
@@ -261,6 +261,7 @@ impl Unified {
         files::write_if_there(&folder.join("cpu.max"), &cpu_max(limits), "limit CPU time with")?;
         Ok(Entry {
             group: Tree::open(folder)?,
+            init_group: Tree::open(&self.tree.folder(base)?.join("init"))?,
             join: Vec::new(),
             views: vec![(folder.to_path_buf(), PathBuf::from("/sys/fs/cgroup"))],
         })

@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use rustix::process::{Gid, Pid, Uid, WaitOptions};
 
 use super::at;
-use super::setup::Handed;
 use crate::formats::dotenv;
 use crate::model::EnvSpec;
 use crate::privilege::{identity, limits};
@@ -34,14 +33,18 @@ pub struct App {
 ///
 /// # Errors
 /// The step that failed, with its errno.
-pub fn start(launch: &Launch<'_>, group: &Handed) -> Result<App, Failure> {
+pub fn start(
+    launch: &Launch<'_>,
+    group: BorrowedFd<'_>,
+    joins: &[OwnedFd],
+) -> Result<App, Failure> {
     let (errors, tell) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
         .map_err(at("make the error pipe"))?;
     let standard = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
     let mut descriptors: Vec<BorrowedFd<'_>> = standard.into();
     descriptors.push(tell.as_fd());
-    descriptors.extend(group.joins.iter().map(|join| join.as_fd()));
-    let birth = Birth { namespaces: 0, group: group.group.as_fd(), descriptors: &descriptors };
+    descriptors.extend(joins.iter().map(|join| join.as_fd()));
+    let birth = Birth { namespaces: 0, group, descriptors: &descriptors };
     let Child { pid, pidfd } = fork(&birth, |mut given| {
         let tell = given.remove(0);
         let failure = become_app(launch, &given).err();

@@ -14,26 +14,32 @@ mod environment;
 mod reap;
 mod setup;
 
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, OwnedFd};
 
 use rustix::process::{Signal, set_parent_process_death_signal};
 
 use crate::sys::{channel, command_line};
-use crate::wire::launch::{Failure, Launch, Report};
+use crate::wire::launch::{Failure, Handed, Launch, Report};
 
 /// Runs the role, in a child of the monitor's that is PID 1 of its namespace.
 #[must_use]
-pub fn main(launch: &Launch<'_>, report: OwnedFd) -> u8 {
-    match run(launch, &report) {
+pub fn main(launch: &Launch<'_>, handed: Handed) -> u8 {
+    let Handed { report, group, joins } = handed;
+    match run(launch, &report, group, joins) {
         Ok(()) => 0,
         Err(failure) => {
-            say(&report, &Report::Failed(failure), &[]);
+            say(&report, &Report::Failed(failure), None);
             1
         }
     }
 }
 
-fn run(launch: &Launch<'_>, report: &OwnedFd) -> Result<(), Failure> {
+fn run(
+    launch: &Launch<'_>,
+    report: &OwnedFd,
+    group: OwnedFd,
+    joins: Vec<OwnedFd>,
+) -> Result<(), Failure> {
     // A dead monitor leaves nothing behind: the kernel kills this process, and with it all others.
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(at("arm the death signal"))?;
     if is_closed(report) {
@@ -42,22 +48,22 @@ fn run(launch: &Launch<'_>, report: &OwnedFd) -> Result<(), Failure> {
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
         .map_err(at("become undumpable"))?;
     rustix::process::setsid().map_err(at("lead a session"))?;
-    let group = setup::cage(launch, report)?;
-    let app = app::start(launch, &group)?;
+    setup::cage(launch)?;
+    let app = app::start(launch, group.as_fd(), &joins)?;
     // While the app's process goes on to its exec.
-    drop(group);
+    drop((group, joins));
     // Only a name: without it ps shows the monitor's.
     let _ = command_line::set("swrun-init", &["swrun", "__init", launch.spec.name.as_str()]);
     give_up_root()?;
     let (pid, pidfd) = app::await_exec(app, launch.rehearse)?;
     if launch.rehearse {
-        say(report, &Report::Started, &[]);
+        say(report, &Report::Started, None);
         return Ok(());
     }
-    say(report, &Report::Started, &[pidfd.as_fd()]);
+    say(report, &Report::Started, Some(&pidfd));
     drop(pidfd);
     let end = reap::until(pid).map_err(|e| Failure::new("wait for the app", &e))?;
-    say(report, &end, &[]);
+    say(report, &end, None);
     Ok(())
 }
 
@@ -77,10 +83,10 @@ fn give_up_root() -> Result<(), Failure> {
         .map_err(|(step, error)| Failure::new(step, &error))
 }
 
-fn say(report: &OwnedFd, what: &Report, with: &[BorrowedFd<'_>]) {
+fn say(report: &OwnedFd, what: &Report, with: Option<&OwnedFd>) {
     let Ok(bytes) = serde_json::to_vec(what) else { return };
     // A monitor that is gone cannot be told; the death signal is on its way then.
-    let _ = channel::send(report.as_fd(), &bytes, with);
+    let _ = channel::send(report.as_fd(), &bytes, with.map(|descriptor| descriptor.as_fd()));
 }
 
 fn is_closed(report: &OwnedFd) -> bool {

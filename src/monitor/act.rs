@@ -106,7 +106,7 @@ impl Monitor {
             match channel::receive(report.as_fd()) {
                 Ok(Some(message)) => match serde_json::from_slice::<Report>(&message.bytes) {
                     Ok(Report::Started) => {
-                        running.app = message.descriptors.into_iter().next();
+                        running.app = message.descriptor;
                         self.started(id);
                     }
                     Ok(Report::Failed(failure)) => running.failure = Some(bounded(failure)),

@@ -27,12 +27,11 @@ pub struct Cage<'a> {
     pub writable: &'a [PathBuf],
     /// Further files and folders, read-only.
     pub read_only: &'a [PathBuf],
+    /// Folders of the app's cgroup, and where they belong.
+    pub views: &'a [(PathBuf, PathBuf)],
     /// The bound of each private tmpfs in bytes; the memory ceiling counts them anyway.
     pub tmpfs_bytes: u64,
 }
-
-/// Folders of the app's cgroup, and where they belong.
-pub type Views = Vec<(PathBuf, PathBuf)>;
 
 /// A step that failed: what, and why.
 pub type Failed = (String, io::Error);
@@ -44,15 +43,11 @@ const SHARED: Attributes =
     Attributes::READ_ONLY.and(Attributes::NO_SUID).and(Attributes::NO_DEVICES);
 
 /// Builds the root and moves into it. The process must be alone in a fresh mount namespace, and
-/// PID 1 of its pid namespace; it ends with `/` as its working directory. `group` gives the app's cgroup,
-/// as late as can be: it is made meanwhile.
+/// PID 1 of its pid namespace; it ends with `/` as its working directory.
 ///
 /// # Errors
 /// The step that failed; the process must end then.
-pub fn enter<T>(
-    cage: &Cage<'_>,
-    group: impl FnOnce() -> Result<(Views, T), Failed>,
-) -> Result<T, Failed> {
+pub fn enter(cage: &Cage<'_>) -> Result<(), Failed> {
     // Nothing done here may reach the host, nothing the host mounts later may appear here.
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     rustix::mount::mount_change("/", private).map_err(at("make the mounts private"))?;
@@ -79,7 +74,7 @@ pub fn enter<T>(
     }
     private_folders(cage)?;
     devices(cage)?;
-    kernel_files()?;
+    kernel_files(root.as_fd(), cage)?;
     if let Some((path, text)) = resolver {
         // A name service's file that a link in /etc leads to; a cage without it still starts.
         let _ = make_place(root.as_fd(), &path, false, None)
@@ -87,14 +82,11 @@ pub fn enter<T>(
     }
     // Last, since a base may lie below a folder that is private.
     attach_own(&own, &root)?;
-    let (views, group) = group()?;
-    cgroup_files(root.as_fd(), &views)?;
 
     rustix::process::pivot_root(".", ".").map_err(at("change the root"))?;
     rustix::mount::unmount(".", UnmountFlags::DETACH).map_err(at("leave the host's root"))?;
     rustix::process::chdir("/").map_err(at("enter \"/\""))?;
-    make_read_only("/", MountFlags::NOSUID | MountFlags::NODEV)?;
-    Ok(group)
+    make_read_only("/", MountFlags::NOSUID | MountFlags::NODEV)
 }
 
 enum System {
@@ -212,8 +204,8 @@ fn devices(cage: &Cage<'_>) -> Result<(), Failed> {
     make_read_only("dev", own)
 }
 
-/// `/proc` of the own pid namespace, `/sys` read-only.
-fn kernel_files() -> Result<(), Failed> {
+/// `/proc` of the own pid namespace, `/sys` read-only, and in it the app's own cgroup.
+fn kernel_files(root: BorrowedFd<'_>, cage: &Cage<'_>) -> Result<(), Failed> {
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     for (kind, name, flags) in
         [(c"proc", "proc", flags), (c"sysfs", "sys", flags | MountFlags::RDONLY)]
@@ -222,18 +214,13 @@ fn kernel_files() -> Result<(), Failed> {
         rustix::mount::mount(kind, name, kind, flags, None::<&CStr>)
             .map_err(at(&format!("mount \"/{name}\"")))?;
     }
-    Ok(())
-}
-
-/// The app's own cgroup, read-only.
-fn cgroup_files(root: BorrowedFd<'_>, views: &Views) -> Result<(), Failed> {
     let cgroups = Path::new("/sys/fs/cgroup");
-    if views.iter().any(|(_, target)| target != cgroups) {
+    if cage.views.iter().any(|(_, target)| target != cgroups) {
         // A hybrid host's controllers are folders, for which sysfs has no place.
         let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
         mount_tmpfs("sys/fs/cgroup", "0755", 4096 * 16, flags)?;
     }
-    for (source, target) in views {
+    for (source, target) in cage.views {
         let tree = open(source, SHARED.and(Attributes::NO_EXEC))?;
         if target != cgroups {
             make_place(root, target, true, None).map_err(|e| (named("make", target), e))?;

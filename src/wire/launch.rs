@@ -1,8 +1,8 @@
 //! Between a monitor and the init of one instance, its child.
 //!
-//! The monitor hands over a [`Launch`] in the memory that init has a copy of. The rest goes over a
-//! seqpacket socket: one [`Group`] to init, while it builds the cage; [`Report`]s from it, one a message.
-//! A monitor that goes away is seen as the end of that socket.
+//! The monitor hands over a [`Launch`] in the memory that init has a copy of; init answers over a
+//! seqpacket socket, one [`Report`] a message. A monitor that goes away is seen as the end of that
+//! socket.
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -11,9 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::EnvSpec;
 
-/// The role of init, as the monitor's child takes it with its end of the socket; gives the status it
-/// ends with. Of its other descriptors 0 is /dev/null, 1 and 2 are the app's pipes.
-pub type Init = fn(&Launch<'_>, OwnedFd) -> u8;
+/// The role of init, as the monitor's child takes it; gives the status it ends with.
+pub type Init = fn(&Launch<'_>, Handed) -> u8;
 
 /// What init is to do.
 #[derive(Debug, Clone, Copy)]
@@ -24,14 +23,19 @@ pub struct Launch<'a> {
     pub id: u32,
     /// Do everything but the exec, and say whether it would have worked.
     pub rehearse: bool,
+    /// What the app sees of its own cgroup: folder on the host, place in the cage.
+    pub views: &'a [(PathBuf, PathBuf)],
 }
 
-/// The instance's cgroup, once the monitor has made it. With it come descriptors: the group's folder in
-/// the v2 tree first, then the `tasks` files that the app writes itself into.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Group {
-    /// What the app sees of it: folder on the host, place in the cage.
-    pub views: Vec<(PathBuf, PathBuf)>,
+/// The descriptors that init has; 0 is /dev/null, 1 and 2 are the app's pipes.
+#[derive(Debug)]
+pub struct Handed {
+    /// The socket for reports.
+    pub report: OwnedFd,
+    /// The folder of the instance's cgroup in the v2 tree.
+    pub group: OwnedFd,
+    /// The `tasks` files that the app writes itself into.
+    pub joins: Vec<OwnedFd>,
 }
 
 /// What init says.
