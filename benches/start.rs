@@ -45,8 +45,9 @@ fn compare(bed: &Bed, program: &Path, name: &str, quiet: Duration) {
         std::thread::sleep(quiet);
         let begin = now();
         monitor.ask(Request::Start);
-        cage.span(begin, caged.stamps.born(round + 1));
+        // Asleep until it is over, as for the two below.
         monitor.wait_for_rest(round as u64 + 2);
+        cage.span(begin, caged.stamps.born(round + 1));
 
         std::thread::sleep(quiet);
         let begin = run(Command::new("unshare").arg("-pfm").args(plain));

@@ -102,12 +102,13 @@ impl Stamps {
     }
 }
 
-/// Waits until `is`. Shared memory has no event to wait for.
+/// Waits until `is`. Shared memory has no event to wait for; looked at seldom, since each look takes a
+/// CPU from what is measured.
 pub fn until(what: &str, is: impl Fn() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !is() {
         assert!(Instant::now() < deadline, "{what}: not within {} s", PATIENCE.as_secs());
-        std::thread::sleep(Duration::from_micros(500));
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 
