@@ -530,6 +530,14 @@ fn its_output_can_be_opened_by_name() {
 
 const QUICK: &str = "[restart]\nfirst-delay = \"10ms\"\nmax-delay = \"50ms\"";
 
+/// Ends the app; tells why its next instance could not be started.
+fn why_not_again(bed: &Bed, app: &App) -> String {
+    let _ = get(app.port, "/crash?code=1");
+    let status =
+        bed.until(app, "not started", |status| status["last_exit"]["cause"] == "start-failed");
+    status["last_exit"]["detail"].as_str().expect("a text").to_owned()
+}
+
 /// Looked at when an order comes, and at each start by itself.
 #[test]
 fn a_base_that_changed_hands_is_not_shown() {
@@ -538,12 +546,9 @@ fn a_base_that_changed_hands_is_not_shown() {
     bed.probe(&app, QUICK);
     bed.start(&app);
     chown(&app.home, Some(app.uid + 1), None).expect("root may");
-    let _ = get(app.port, "/crash?code=1");
-    let status =
-        bed.until(&app, "not started", |status| status["last_exit"]["cause"] == "start-failed");
     let (home, uid) = (app.home.display(), app.uid + 1);
     let why = format!("could not trust \"{home}\": it belongs to uid {uid} now");
-    assert_eq!(status["last_exit"]["detail"], why, "{status:#}");
+    assert_eq!(why_not_again(&bed, &app), why);
     chown(&app.home, Some(app.uid), None).expect("root may");
     bed.until(&app, "back", |status| status["state"] == "online");
     bed.end();
@@ -561,10 +566,7 @@ fn a_folder_exchanged_for_a_link_is_not_followed() {
     let aside = app.home.join("aside");
     fs::rename(&out, &aside).expect("ours");
     symlink("/var/lib", &out).expect("ours");
-    let _ = get(app.port, "/crash?code=1");
-    let status =
-        bed.until(&app, "not started", |status| status["last_exit"]["cause"] == "start-failed");
-    let why = status["last_exit"]["detail"].as_str().expect("a text");
+    let why = why_not_again(&bed, &app);
     let step = format!("could not open \"{}\"", out.display());
     assert!(why.starts_with(&step) && why.ends_with("(os error 40)"), "{why}");
     fs::remove_file(&out).expect("ours");

@@ -206,7 +206,7 @@ impl Driver for Hybrid {
             return MemoryReading::default();
         };
         let text = |name: &str| files::measure(&folder.join(name)).unwrap_or_default();
-        let (stat, oom) = (text("memory.stat"), text("memory.oom_control"));
+        let stat = text("memory.stat");
         let stat = FlatKeyed::parse(&stat);
         let group = Self::instance(self.tree.point(), base, id).ok();
         MemoryReading {
@@ -215,10 +215,9 @@ impl Driver for Hybrid {
             // Kernel memory is one number here, mostly of slab that can be reclaimed: left out.
             unreclaimable: stat.sum(&["total_rss", "total_shmem"], &[]),
             max: parse::legacy_limit(&text("memory.limit_in_bytes")),
-            peak: parse::number(&text("memory.max_usage_in_bytes")),
             swap: stat.get("total_swap"),
-            oom_kills: FlatKeyed::parse(&oom).get("oom_kill"),
             pressure_avg10: group.and_then(|group| Tree::memory_pressure(&group)),
+            ..self.last_memory(base, id)
         }
     }
 

@@ -191,17 +191,16 @@ impl Driver for Unified {
     fn memory(&self, base: &Path, id: u32) -> MemoryReading {
         let Ok(folder) = self.instance(base, id) else { return MemoryReading::default() };
         let text = |name: &str| files::measure(&folder.join(name)).unwrap_or_default();
-        let (stat, events) = (text("memory.stat"), text("memory.events"));
+        let stat = text("memory.stat");
         let stat = FlatKeyed::parse(&stat);
         MemoryReading {
             current: self.memory_current(base, id),
             anon: stat.get("anon"),
             unreclaimable: stat.sum(&UNRECLAIMABLE, &UNRECLAIMABLE_KERNEL),
             max: parse::number(&text("memory.max")),
-            peak: parse::number(&text("memory.peak")),
             swap: parse::number(&text("memory.swap.current")),
-            oom_kills: FlatKeyed::parse(&events).get("oom_kill"),
             pressure_avg10: Tree::memory_pressure(&folder),
+            ..self.last_memory(base, id)
         }
     }
 

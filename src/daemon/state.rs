@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -53,7 +53,7 @@ pub fn read(path: &Path) -> Result<(State, Vec<String>), String> {
         Found::None => {}
         Found::Damaged(why) => said.push(set_aside(path, &why)?),
     }
-    let before = with_suffix(path, ".before");
+    let before = files::with_suffix(path, ".before");
     match read_one(&before)? {
         Found::State(state) => {
             if said.is_empty() {
@@ -76,8 +76,7 @@ pub fn read(path: &Path) -> Result<(State, Vec<String>), String> {
 
 /// Keeps a damaged file under another name, and says so.
 fn set_aside(path: &Path, why: &str) -> Result<String, String> {
-    let aside = with_suffix(path, ".damaged");
-    std::fs::rename(path, &aside)
+    let aside = files::set_aside(path)
         .map_err(|e| format!("could not set \"{}\" aside: {e}", path.display()))?;
     Ok(format!(
         "the saved state \"{}\" is damaged ({why}); it is kept as \"{}\"",
@@ -95,7 +94,7 @@ pub fn write(path: &Path, state: &State) -> io::Result<()> {
     match std::fs::read(path) {
         Ok(current) if current == bytes => return Ok(()),
         Ok(current) if serde_json::from_slice::<Versioned>(&current).is_ok() => {
-            files::replace(&with_suffix(path, ".before"), &current, 0o600)?;
+            files::replace(&files::with_suffix(path, ".before"), &current, 0o600)?;
         }
         _ => {}
     }
@@ -132,12 +131,6 @@ fn read_one(path: &Path) -> Result<Found, String> {
         },
         Err(error) => Ok(Found::Damaged(error.to_string())),
     }
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
 }
 
 #[cfg(test)]

@@ -61,7 +61,7 @@ pub fn remove(path: &Path) -> io::Result<()> {
 }
 
 fn older(path: &Path) -> PathBuf {
-    path.with_extension("events.1")
+    files::with_suffix(path, ".1")
 }
 
 #[cfg(test)]

@@ -93,8 +93,7 @@ pub fn read(path: &Path) -> io::Result<(Memory, Option<String>)> {
         Err(error) if error.kind() == io::ErrorKind::InvalidData => error,
         Err(error) => return Err(error),
     };
-    let aside = path.with_extension("state.damaged");
-    std::fs::rename(path, &aside)?;
+    let aside = files::set_aside(path)?;
     let text = format!(
         "\"{}\" could not be understood ({why}): it is kept as \"{}\", and counting begins anew",
         path.display(),

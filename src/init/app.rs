@@ -88,7 +88,7 @@ fn ended_well(pid: i32) -> bool {
 }
 
 /// Returns only after a rehearsal or a failure.
-#[expect(clippy::disallowed_methods, reason = "the one namespace that cannot be made at the spawn")]
+#[expect(clippy::disallowed_methods, reason = "the one namespace that cannot be made at the fork")]
 fn become_app(launch: &Launch<'_>, joins: &[OwnedFd]) -> Result<(), Failure> {
     let spec = launch.spec;
     for join in joins {

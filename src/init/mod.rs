@@ -53,7 +53,7 @@ fn run(
     // While the app's process goes on to its exec.
     drop((group, joins));
     // Only a name: without it ps shows the monitor's.
-    let _ = command_line::set("swrun-init", &["swrun", "__init", launch.spec.name.as_str()]);
+    let _ = command_line::set(c"swrun-init", &["swrun", "__init", launch.spec.name.as_str()]);
     give_up_root()?;
     let (pid, pidfd) = app::await_exec(app, launch.rehearse)?;
     if launch.rehearse {

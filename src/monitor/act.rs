@@ -455,7 +455,7 @@ fn pid_of(pidfd: &OwnedFd) -> Option<i32> {
     (pid > 0).then_some(pid)
 }
 
-/// The mount namespace of an init that lives, or is this process's child that has not been reaped.
+/// The mount namespace of an init; none once it has ended, reaped or not.
 fn mounts_of(init: i32) -> Option<OwnedFd> {
     std::fs::File::open(format!("/proc/{init}/ns/mnt")).ok().map(OwnedFd::from)
 }

@@ -238,8 +238,8 @@ fn make_folder(path: &str) -> Result<(), Failed> {
 /// A mount that is there, with `flags`.
 fn make_read_only(path: &str, flags: MountFlags) -> Result<(), Failed> {
     let flags = flags | MountFlags::BIND | MountFlags::RDONLY;
-    rustix::mount::mount_remount(path, flags, c"")
-        .map_err(at(&format!("make \"{path}\" read-only")))
+    let step = || format!("{} read-only", named("make", &Path::new("/").join(path)));
+    rustix::mount::mount_remount(path, flags, c"").map_err(|e| (step(), e.into()))
 }
 
 fn mount_tmpfs(path: &str, mode: &str, bytes: u64, flags: MountFlags) -> Result<(), Failed> {

@@ -1,5 +1,6 @@
 //! What ps(1) shows as this process's name and command line.
 
+use std::ffi::CStr;
 use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::FileExt as _;
@@ -9,9 +10,8 @@ use std::os::unix::fs::FileExt as _;
 ///
 /// # Errors
 /// `/proc` is not mounted, or the kernel forbids it: nothing but a name is lost.
-pub fn set(name: &str, words: &[&str]) -> io::Result<()> {
-    let text = std::ffi::CString::new(name).map_err(io::Error::from)?;
-    rustix::thread::set_name(&text)?;
+pub fn set(name: &CStr, words: &[&str]) -> io::Result<()> {
+    rustix::thread::set_name(name)?;
     let stat = std::fs::read_to_string("/proc/self/stat")?;
     // The second field may hold anything, a parenthesis too; so counted from the last one on.
     let fields = stat.rsplit_once(") ").map(|(_, fields)| fields.split(' ')).into_iter().flatten();
@@ -31,10 +31,10 @@ mod tests {
     #[test]
     fn ps_shows_what_was_set() {
         let before = std::fs::read("/proc/self/cmdline").expect("there");
-        super::set("swrun-test", &["swrun", "__init"]).expect("allowed");
+        super::set(c"swrun-test", &["swrun", "__init"]).expect("allowed");
         let line = std::fs::read("/proc/self/cmdline").expect("there");
         let kept = std::fs::read_to_string("/proc/thread-self/comm").expect("there");
-        super::set("swrun-test", &["x".repeat(1 << 16).as_str()]).expect("cut");
+        super::set(c"swrun-test", &["x".repeat(1 << 16).as_str()]).expect("cut");
         assert!(line.starts_with(b"swrun\0__init\0"), "{line:?}");
         assert_eq!(line.len(), before.len());
         assert_eq!(kept, "swrun-test\n");

@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Replaces `path` by `bytes`: a new file beside it, synced, renamed over it, the folder synced.
 ///
@@ -64,6 +64,25 @@ pub fn remove_if_there(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
+}
+
+/// `path` with `suffix` at its end.
+#[must_use]
+pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// Keeps a file that cannot be understood under another name beside it, which is given; one that was
+/// kept there before goes.
+///
+/// # Errors
+/// rename(2).
+pub fn set_aside(path: &Path) -> io::Result<PathBuf> {
+    let aside = with_suffix(path, ".damaged");
+    fs::rename(path, &aside)?;
+    Ok(aside)
 }
 
 /// Makes a folder and those above it with `mode`; one that is there is left as it is.

@@ -4,27 +4,6 @@ use std::io;
 
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 
-/// All signals are blocked while this lives.
-#[derive(Debug)]
-pub struct AllBlocked(SigSet);
-
-impl AllBlocked {
-    /// Blocks them.
-    #[must_use]
-    pub fn now() -> Self {
-        let mut before = SigSet::empty();
-        // It fails only for a bad `how`.
-        let _ = sigprocmask(SigmaskHow::SIG_BLOCK, Some(&SigSet::all()), Some(&mut before));
-        Self(before)
-    }
-}
-
-impl Drop for AllBlocked {
-    fn drop(&mut self) {
-        let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&self.0), None);
-    }
-}
-
 /// Gives the program that is executed next what a shell gives it: nothing blocked, nothing ignored
 /// (Rust's runtime ignores SIGPIPE), the two signals that glibc keeps for itself included.
 ///
