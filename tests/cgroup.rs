@@ -152,16 +152,19 @@ fn a_breach_is_told_at_once_counted_and_leaves_nothing() {
         &limits(),
         "sleep 900 & head -c 999M /dev/zero | tail -c 999M >/dev/null; echo died; wait",
     );
-    let breach = wait_for_breach(&mut *watch);
-    let seen = Instant::now();
     // On v1 tail alone was killed and the shell says so, on v2 all were: end of output.
     line_of(&mut child);
-    assert!(seen.elapsed() < Duration::from_secs(1), "the event came before or with the death");
+    // v1 tells of it before it kills. v2 has counted it by then too, but may tell 10 ms later, when
+    // there was another event just before (cgroup_file_notify() in Linux, kernel/cgroup/cgroup.c).
+    let patience = if cage.driver.kind() == "hybrid" { Duration::ZERO } else { PATIENCE };
+    assert!(woken(&*watch, patience), "the event came before or with the death");
+    let breach = watch.look();
+    assert!(breach.is_breach(), "it is counted at the death: {breach:?}");
     cage.driver.kill(&cage.group(1)).expect("the rest dies");
     assert_eq!(child.wait().expect("its end").signal(), Some(9));
 
     let after = watch.look();
-    assert!(breach.is_breach() && after.oom.is_some_and(|n| n > 0), "{breach:?} {after:?}");
+    assert!(after.oom.is_some_and(|n| n > 0), "{breach:?} {after:?}");
     assert!(after.oom_kill.is_some_and(|n| n > 0), "{after:?}");
     let memory = cage.driver.memory(&cage.base, 1);
     assert_eq!(memory.max, Some(CEILING));
