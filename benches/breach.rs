@@ -74,8 +74,10 @@ fn instance(bed: &Bed) -> PathBuf {
         |group: &Path| group.join("cgroup.events").exists() && group.join("shop/app").exists();
     let base = bed.groups().into_iter().find(|group| has_id(group)).expect("the environment runs");
     let groups = fs::read_dir(base.join("shop/app")).expect("there");
-    let mut groups =
-        groups.filter_map(|entry| Some(entry.ok()?.path()).filter(|path| path.is_dir()));
+    // The place of the next instance may be there too, and is empty.
+    let lives =
+        |group: &PathBuf| fs::read_to_string(group.join("cgroup.procs")).is_ok_and(|p| p != "");
+    let mut groups = groups.filter_map(|entry| Some(entry.ok()?.path()).filter(lives));
     groups.next().expect("one instance runs")
 }
 

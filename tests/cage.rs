@@ -2,6 +2,8 @@
 //! variables, descriptors, signals) is set up on purpose, so that a leak of it would be seen.
 
 mod bed;
+#[path = "common/kernel.rs"]
+mod kernel;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use bed::{App, Bed, get, is_guest, patience, probe};
+use bed::{App, Bed, get, is_guest, patience, pid, probe};
 use serde_json::{Value, json};
 
 const NO_CAPABILITY: &str = "0000000000000000";
@@ -359,7 +361,7 @@ fn init_has_no_power_and_no_pipe_of_the_app() {
     let app = bed.app("shop");
     bed.probe(&app, "");
     let status = bed.start(&app);
-    let pid = bed::pid(&status);
+    let pid = pid(&status);
     let init = status["instances"][0]["init_pid"].as_i64().expect("a pid");
 
     let text = fs::read_to_string(format!("/proc/{init}/status")).expect("it lives");
@@ -572,6 +574,36 @@ fn a_folder_exchanged_for_a_link_is_not_followed() {
     fs::remove_file(&out).expect("ours");
     fs::rename(&aside, &out).expect("ours");
     bed.until(&app, "back", |status| status["state"] == "online");
+    bed.end();
+}
+
+/// The app's process is there before its cage is. Here the cage takes long, and fails in the end.
+#[test]
+fn nothing_of_an_app_runs_before_its_cage_stands() {
+    let bed = Bed::running();
+    let app = bed.app("shop");
+    let runs = writable(&app);
+    let shown = |number: u32| app.home.join(format!("shown-{number}"));
+    let all: Vec<PathBuf> = (0..200).map(shown).collect();
+    for path in &all {
+        fs::write(path, "").expect("our own folder");
+    }
+    let log = runs.join("log");
+    let script = format!("echo up >> {}; exec sleep 900", log.display());
+    let more = format!("read-only = {all:?}\nwritable = [{runs:?}]\n{QUICK}");
+    bed.profile(&app, &["/bin/sh", "-c", &script], &more);
+    let running = bed.start(&app);
+    let ups = || fs::read_to_string(&log).unwrap_or_default();
+    until("it is up", || (ups() == "up\n").then_some(()));
+    fs::remove_file(&all[199]).expect("ours");
+    symlink("/etc/passwd", &all[199]).expect("ours");
+    bed::kill(pid(&running));
+    for _ in 0..5 {
+        let events = || kernel::events(&bed, &app, "ended").len();
+        let before = events();
+        until("one more start has failed", || (events() > before).then_some(()));
+    }
+    assert_eq!(ups(), "up\n");
     bed.end();
 }
 

@@ -105,12 +105,19 @@ fn a_group_that_is_in_the_way_is_told_and_removed() {
     let app = bed.app("shop");
     bed.probe(&app, "");
     let first = bed.start(&app);
-    let next = instance_folder(&bed, &app, "unified", instance(&first) + 1);
+    // The place of the next instance is made already, that of the one after it is not.
+    let group = |ahead| instance_folder(&bed, &app, "unified", instance(&first) + ahead);
+    kernel::until("the next has its place", || group(1).exists());
+    let next = group(2);
     fs::create_dir(&next).expect("root may");
-    bed::kill(pid(&first));
-    let back = bed.until(&app, "the start after the failed one", |status| {
-        status["state"] == "online" && instance(status) == instance(&first) + 2
-    });
+    let ends_and_is_back = |status: &Value, as_number: i64| {
+        bed::kill(pid(status));
+        bed.until(&app, "the next one", |status| {
+            status["state"] == "online" && instance(status) == instance(&first) + as_number
+        })
+    };
+    let second = ends_and_is_back(&first, 1);
+    let back = ends_and_is_back(&second, 3);
     let ends = kernel::events(&bed, &app, "ended");
     let failed = ends.last().expect("an end");
     let detail = failed["detail"].as_str().expect("a reason");

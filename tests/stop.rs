@@ -4,6 +4,7 @@ mod bed;
 #[path = "common/kernel.rs"]
 mod kernel;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -206,6 +207,8 @@ fn stops_starts_and_restarts_in_a_row_leave_nothing() {
     let monitor = bed.start(&app)["monitor_pid"].as_i64().expect("known");
     // One restart, so that what is opened once is open.
     bed.ok(&["restart", &app.name]);
+    // An answer of the monitor comes after all that it had to do, the place of the next included.
+    bed.status(&app);
     let (open, groups) = (descriptors(monitor), traces(&bed).1.len());
     for _ in 0..rounds {
         bed.ok(&["restart", &app.name]);
@@ -213,10 +216,11 @@ fn stops_starts_and_restarts_in_a_row_leave_nothing() {
     let status = bed.status(&app);
     assert_eq!(status["monitor_pid"], monitor, "the same monitor all along");
     let folder = kernel::app_folder(&bed, &app, "unified");
-    kernel::until("one instance is left", || {
+    kernel::until("one instance is left, and the empty place of the next", || {
         let inside = fs::read_dir(&folder).expect("it is there").flatten();
-        let ids: Vec<PathBuf> = inside.map(|e| e.path()).filter(|path| path.is_dir()).collect();
-        ids == [folder.join(instance(&status).to_string())]
+        let inside: BTreeSet<PathBuf> = inside.map(|e| e.path()).filter(|p| p.is_dir()).collect();
+        let groups = [0, 1].map(|ahead| folder.join((instance(&status) + ahead).to_string()));
+        inside == groups.clone().into() && kernel::read(&groups[1].join("cgroup.procs")).is_empty()
     });
     kernel::until("no descriptor is left", || descriptors(monitor) == open);
     kernel::until("no group is left", || traces(&bed).1.len() == groups);

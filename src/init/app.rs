@@ -25,11 +25,14 @@ pub struct App {
     pub pid: i32,
     /// pidfd_open(2).
     pub pidfd: OwnedFd,
+    /// It waits for a byte here, until the cage stands.
+    go: OwnedFd,
     /// Says what failed; closed by the exec.
     errors: OwnedFd,
 }
 
-/// Starts the app's process.
+/// Starts the app's process, which becomes the user and waits; so it is ready when the cage is, where
+/// there is a CPU for each.
 ///
 /// # Errors
 /// The step that failed, with its errno.
@@ -38,23 +41,32 @@ pub fn start(
     group: BorrowedFd<'_>,
     joins: &[OwnedFd],
 ) -> Result<App, Failure> {
-    let (errors, tell) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
-        .map_err(at("make the error pipe"))?;
+    let pipe = || rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC);
+    let (errors, tell) = pipe().map_err(at("make the error pipe"))?;
+    let (wait, go) = pipe().map_err(at("make the pipe of the cage"))?;
     let standard = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
     let mut descriptors: Vec<BorrowedFd<'_>> = standard.into();
-    descriptors.push(tell.as_fd());
+    descriptors.extend([tell.as_fd(), wait.as_fd()]);
     descriptors.extend(joins.iter().map(|join| join.as_fd()));
     let birth = Birth { namespaces: 0, group, descriptors: &descriptors };
     let Child { pid, pidfd } = fork(&birth, |mut given| {
-        let tell = given.remove(0);
-        let failure = become_app(launch, &given).err();
+        let (tell, wait) = (given.remove(0), given.remove(0));
+        let failure = become_app(launch, &given, wait).err();
         if let Some(failure) = &failure {
             File::from(tell).write_all(&serde_json::to_vec(failure)?)?;
         }
         Ok(u8::from(failure.is_some()))
     })
     .map_err(|e| Failure::new("fork the app's process", &e))?;
-    Ok(App { pid, pidfd, errors })
+    Ok(App { pid, pidfd, go, errors })
+}
+
+impl App {
+    /// The cage stands: the app's process may go on. One that has failed already says so in
+    /// [`await_exec`].
+    pub fn enter(&self) {
+        let _ = rustix::io::write(&self.go, b"0");
+    }
 }
 
 /// Returns once the app has been executed or, in a rehearsal, could be.
@@ -89,7 +101,7 @@ fn ended_well(pid: i32) -> bool {
 
 /// Returns only after a rehearsal or a failure.
 #[expect(clippy::disallowed_methods, reason = "the one namespace that cannot be made at the fork")]
-fn become_app(launch: &Launch<'_>, joins: &[OwnedFd]) -> Result<(), Failure> {
+fn become_app(launch: &Launch<'_>, joins: &[OwnedFd], cage: OwnedFd) -> Result<(), Failure> {
     let spec = launch.spec;
     for join in joins {
         rustix::io::write(join, b"0").map_err(at("join the cgroup"))?;
@@ -107,7 +119,10 @@ fn become_app(launch: &Launch<'_>, joins: &[OwnedFd]) -> Result<(), Failure> {
     identity::become_user(&spec.identity).map_err(|(step, e)| Failure::new(step, &e))?;
     keyring::leave_session().map_err(|e| Failure::new("leave the session key ring", &e))?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o027));
-    // From here on all is done with the user's own rights.
+    // Up to here no path was looked up: until now there was the host's root. An init that failed to
+    // build the cage closes its end, and says why itself.
+    File::from(cage).read_exact(&mut [0]).map_err(|e| Failure::new("wait for the cage", &e))?;
+    // From here on all is done with the user's own rights, inside the cage.
     let variables = super::environment::of(spec, launch.id, read_env_file(spec)?);
     rustix::process::chdir(&spec.cwd)
         .map_err(|e| Failure::new(format!("enter \"{}\"", spec.cwd.display()), &e.into()))?;

@@ -1,7 +1,8 @@
 //! PID 1 of an instance: sets the cage up, executes the app, reaps, and says how it ended.
 //!
 //! ```text
-//! monitor --fork--> init: setup (mounts, host name) ------fork--> app: user, .env, exec
+//! monitor --fork--> init ---------------------------------fork--> app: cgroup, user
+//!                     |-- setup (mounts, host name) --- go --------->|-- .env, exec
 //!                     |-- gives up root's capabilities               |
 //!                     |<------------- exec succeeded (pipe closed) --'
 //!                     '-- reports, reaps until the app ends, reports, ends
@@ -48,10 +49,12 @@ fn run(
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
         .map_err(at("become undumpable"))?;
     rustix::process::setsid().map_err(at("lead a session"))?;
-    setup::cage(launch)?;
     let app = app::start(launch, group.as_fd(), &joins)?;
-    // While the app's process goes on to its exec.
+    // While the app's process becomes the user.
     drop((group, joins));
+    setup::cage(launch)?;
+    app.enter();
+    // While it goes on to its exec.
     // Only a name: without it ps shows the monitor's.
     let _ = command_line::set(c"swrun-init", &["swrun", "__init", launch.spec.name.as_str()]);
     give_up_root()?;

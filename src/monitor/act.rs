@@ -405,6 +405,7 @@ impl Monitor {
             Err(text) => Reply::Failed(text),
             Ok(()) => {
                 self.spec = rehearsal.spec;
+                self.starter.discard(self.driver.as_ref(), &self.base);
                 self.environment.set_rules(rules(&self.spec));
                 self.pending.push_back(Event::Restart);
                 Reply::Accepted(Box::new(self.brief()))

@@ -202,6 +202,10 @@ impl Monitor {
                 self.save();
             }
             self.control.tell(self.brief());
+            if !self.is_ending {
+                let next = self.environment.next_id();
+                self.starter.prepare(self.driver.as_ref(), &self.base, &self.spec, next);
+            }
         }
         if self.out.lost + self.err.lost > 0 && !self.told_of_lost_logs {
             self.told_of_lost_logs = true;

@@ -101,7 +101,8 @@ pub fn problems(bed: &Bed) -> Result<Value, Vec<String>> {
     if problems.is_empty() { Ok(document) } else { Err(problems) }
 }
 
-/// Cgroups of instances that are not live, in any hierarchy; for a stopped environment any at all.
+/// Cgroups of instances that are not live, in any hierarchy; for a stopped environment any at all. That
+/// of the next instance may be there already, and nobody in it.
 fn stray_groups(bed: &Bed, instances: &BTreeMap<String, BTreeSet<String>>) -> Vec<String> {
     let mut strays = Vec::new();
     for base in bed.groups() {
@@ -111,12 +112,21 @@ fn stray_groups(bed: &Bed, instances: &BTreeMap<String, BTreeSet<String>>) -> Ve
             if live.is_empty() {
                 strays.push(format!("{name} is stopped, and has {}", environment.display()));
             }
+            let newest = live.iter().filter_map(|id| id.parse::<u32>().ok()).max();
+            let next = newest.map(|id| (id + 1).to_string()).unwrap_or_default();
             let of_instances = folders(&environment.join("app")).into_iter();
-            let dead = of_instances.filter(|group| !live.contains(&name_of(group)));
+            let dead = of_instances.filter(|group| {
+                let is_next = name_of(group) == next && is_empty(group);
+                !live.contains(&name_of(group)) && !is_next
+            });
             strays.extend(dead.map(|group| format!("{name}: {} is left", group.display())));
         }
     }
     strays
+}
+
+fn is_empty(group: &Path) -> bool {
+    fs::read_to_string(group.join("cgroup.procs")).is_ok_and(|pids| pids.is_empty())
 }
 
 fn folders(parent: &Path) -> Vec<PathBuf> {
