@@ -75,8 +75,9 @@ fn instance(bed: &Bed) -> PathBuf {
     let base = bed.groups().into_iter().find(|group| has_id(group)).expect("the environment runs");
     let groups = fs::read_dir(base.join("shop/app")).expect("there");
     // The place of the next instance may be there too, and is empty.
-    let lives =
-        |group: &PathBuf| fs::read_to_string(group.join("cgroup.procs")).is_ok_and(|p| p != "");
+    let lives = |group: &PathBuf| {
+        fs::read_to_string(group.join("cgroup.procs")).is_ok_and(|p| !p.is_empty())
+    };
     let mut groups = groups.filter_map(|entry| Some(entry.ok()?.path()).filter(lives));
     groups.next().expect("one instance runs")
 }
