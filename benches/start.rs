@@ -105,7 +105,7 @@ impl Monitor {
     fn ask(&mut self, request: Request) {
         self.calls += 1;
         let call = serde_json::to_vec(&Call { id: self.calls, request }).expect("plain data");
-        channel::send(self.socket.as_fd(), &call, None).expect("the monitor reads");
+        channel::send(self.socket.as_fd(), &call, &[]).expect("the monitor reads");
     }
 
     /// Waits until the instance is gone, its group too, for the `ends`-th time.

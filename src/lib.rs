@@ -14,6 +14,7 @@ pub mod lifecycle;
 pub mod model;
 pub mod monitor;
 pub mod policy;
+pub mod ports;
 pub mod privilege;
 pub mod profile;
 pub mod reader;
@@ -35,7 +36,11 @@ pub fn main() -> ExitCode {
         Some(sample::ROLE) => sample::main(),
         _ => match cli::main() {
             cli::Next::Exit(code) => code,
-            cli::Next::Daemon(places, units) => daemon::main(daemon::Options { places, units }),
+            cli::Next::Daemon { places, units, keeps_from_host } => {
+                use daemon::Reach;
+                let reach = if keeps_from_host { Reach::Host } else { Reach::Own };
+                daemon::main(daemon::Options { places, units, reach })
+            }
         },
     }
 }

@@ -236,7 +236,7 @@ fn the_namespaces_are_its_own_and_the_network_is_the_hosts() {
         ("cgroup", false),
         ("net", true),
     ] {
-        let host = fs::read_link(format!("/proc/self/ns/{name}")).expect("there");
+        let host = fs::read_link(format!("/proc/thread-self/ns/{name}")).expect("there");
         let own = report["namespaces"][name].as_str().expect("a link");
         assert!(own.starts_with(&format!("{name}:[")), "{own}");
         assert_eq!(own == host.to_str().expect("plain"), is_shared, "{name}: {own}");

@@ -16,6 +16,7 @@ use serde_json::Value;
 
 /// The first of three free ports in a row.
 fn three_ports() -> u16 {
+    bed::netns::enter();
     loop {
         let base = free_port();
         if (1..3).all(|more| TcpListener::bind(("0.0.0.0", base + more)).is_ok()) {

@@ -16,11 +16,18 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("lifecycle", &["model", "policy"]),
     ("profile", &["model", "sys", "formats"]),
     ("host", &["model", "sys", "cgroup"]),
+    ("ports", &["model", "sys"]),
     ("wire", &["model", "sys"]),
     // The roles. A process of its own each, met only over `wire`.
     ("init", &["model", "sys", "formats", "privilege", "wire"]),
-    ("monitor", &["model", "sys", "policy", "formats", "privilege", "cgroup", "lifecycle", "wire"]),
-    ("daemon", &["model", "sys", "policy", "formats", "cgroup", "profile", "host", "wire"]),
+    (
+        "monitor",
+        &["model", "sys", "policy", "formats", "privilege", "cgroup", "lifecycle", "ports", "wire"],
+    ),
+    (
+        "daemon",
+        &["model", "sys", "policy", "formats", "cgroup", "profile", "host", "ports", "wire"],
+    ),
     ("reader", &["model", "sys", "formats", "privilege", "profile"]),
     ("sample", &[]),
     // doctor and check look for themselves, runner or not: hence `cgroup`, and `reader`, whose half

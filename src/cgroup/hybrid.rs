@@ -116,6 +116,10 @@ impl Driver for Hybrid {
         weaker
     }
 
+    fn tree(&self) -> &Path {
+        self.tree.point()
+    }
+
     fn own_group(&self) -> Result<PathBuf, CgroupError> {
         self.tree.own_group()
     }

@@ -62,6 +62,9 @@ pub trait Driver: std::fmt::Debug {
     /// What is weaker here than on a unified host with all controllers, a sentence each.
     fn degraded(&self) -> Vec<String>;
 
+    /// Where the tree that decides membership is mounted.
+    fn tree(&self) -> &Path;
+
     /// The group of this process, as the tree that decides membership names it
     /// (systemd's unit, for a monitor that systemd started).
     ///

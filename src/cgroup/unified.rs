@@ -122,6 +122,10 @@ impl Driver for Unified {
         weaker
     }
 
+    fn tree(&self) -> &Path {
+        self.tree.point()
+    }
+
     fn own_group(&self) -> Result<PathBuf, CgroupError> {
         self.tree.own_group()
     }

@@ -108,6 +108,18 @@ pub struct Daemon {
     /// Each environment is a unit of its own: swrun-env@NAME.service
     #[arg(long)]
     pub systemd: bool,
+    /// From whom the ports of environments are kept [default: host; below another --root: own]
+    #[arg(long, value_name = "WHOM")]
+    pub reserve_ports: Option<Whom>,
+}
+
+/// `swrun daemon --reserve-ports`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Whom {
+    /// From every process of the host
+    Host,
+    /// From the other environments of this runner
+    Own,
 }
 
 /// `swrun check`.

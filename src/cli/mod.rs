@@ -17,7 +17,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use args::{Args, Command};
+use args::{Args, Command, Whom};
 use exit::{Ended, Exit, Failure};
 use output::Output;
 
@@ -28,8 +28,15 @@ use crate::model::Places;
 pub enum Next {
     /// It is done.
     Exit(ExitCode),
-    /// The runner is to run, with monitors as units of systemd's or not.
-    Daemon(Places, bool),
+    /// The runner is to run.
+    Daemon {
+        /// Where everything lies.
+        places: Places,
+        /// Monitors are units of systemd's.
+        units: bool,
+        /// Ports are kept from every process of the host.
+        keeps_from_host: bool,
+    },
 }
 
 /// Does what the command line asks for.
@@ -45,7 +52,14 @@ pub fn main() -> Next {
         }
     };
     if let Command::Daemon(daemon) = &args.command {
-        return Next::Daemon(args.places(std::env::var_os("SWRUN_ROOT")), daemon.systemd);
+        let places = args.places(std::env::var_os("SWRUN_ROOT"));
+        let is_the_host = places.root() == std::path::Path::new("/");
+        let whom = if is_the_host { Whom::Host } else { Whom::Own };
+        return Next::Daemon {
+            places,
+            units: daemon.systemd,
+            keeps_from_host: daemon.reserve_ports.unwrap_or(whom) == Whom::Host,
+        };
     }
     Next::Exit(here(&args))
 }

@@ -233,7 +233,7 @@ async fn status(runner: &Rc<Runner>, entries: Vec<Rc<Entry>>) -> StatusDocument 
             pid: std::process::id(),
             uptime_s: runner.since.elapsed().as_secs(),
             cgroup: runner.driver.kind().to_owned(),
-            degraded: runner.driver.degraded(),
+            degraded: runner.driver.degraded().into_iter().chain(runner.walls.degraded()).collect(),
         },
         environments,
     }
@@ -302,6 +302,7 @@ fn without_monitor(runner: &Rc<Runner>, entry: &Rc<Entry>) -> EnvironmentStatus 
     let instances = spec.as_ref().map_or(1, |spec| u64::from(spec.instances));
     // What its last monitor left; none is the beginning.
     let left = memory_file::look(&runner.places.memory_of(&entry.name)).unwrap_or_default();
+    let resting = if runner.walls.stands() { "reserved" } else { "closed" };
     EnvironmentStatus {
         name: entry.name.to_string(),
         target: target_of(runner, entry),
@@ -319,7 +320,7 @@ fn without_monitor(runner: &Rc<Runner>, entry: &Rc<Entry>) -> EnvironmentStatus 
                 port: port.port,
                 proto: port.proto,
                 // Without a monitor nothing of it runs; else it is not known.
-                state: brief.is_none().then(|| "closed".to_owned()),
+                state: brief.is_none().then(|| resting.to_owned()),
             })
             .collect(),
         restarts: brief.map_or(left.restarts, |brief| brief.restarts),

@@ -119,11 +119,19 @@ impl Layout {
         waited.map_err(|_| format!("systemd did not stop the unit \"{}\"", unit(name)))
     }
 
+    /// The group round all environments, below the hierarchies' root.
+    pub fn base(&self) -> &Path {
+        match self {
+            Self::Direct { base, .. } => base,
+            Self::Units => Path::new("swrun.slice"),
+        }
+    }
+
     /// The group of an environment below the hierarchies' root.
     pub fn group(&self, name: &EnvName) -> PathBuf {
         match self {
             Self::Direct { base, .. } => base.join(name.as_str()),
-            Self::Units => Path::new("swrun.slice").join(unit(name)),
+            Self::Units => self.base().join(unit(name)),
         }
     }
 

@@ -74,7 +74,7 @@ impl Connection {
                     let call = Call { id: self.last, request };
                     let Ok(bytes) = serde_json::to_vec(&call) else { continue };
                     // A monitor whose queue is full does not answer: the asker's time limit tells.
-                    if channel::send(self.socket.get_ref().as_fd(), &bytes, None).is_ok() {
+                    if channel::send(self.socket.get_ref().as_fd(), &bytes, &[]).is_ok() {
                         self.open.insert(self.last, answer);
                     }
                 }

@@ -17,6 +17,7 @@ mod registry;
 mod scope;
 mod server;
 mod state;
+mod wall;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -30,6 +31,7 @@ use crate::sys::{files, groups};
 
 use launch::Layout;
 use registry::Runner;
+use wall::Walls;
 
 /// How the runner is started.
 #[derive(Debug, Clone)]
@@ -38,6 +40,17 @@ pub struct Options {
     pub places: Places,
     /// Monitors are units of systemd's (`swrun-env@NAME.service`), not processes of the runner's.
     pub units: bool,
+    /// Whose binds the wall of ports decides.
+    pub reach: Reach,
+}
+
+/// Whom the ports of environments are kept from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// Every process of the host.
+    Host,
+    /// The processes of this runner's own environments.
+    Own,
 }
 
 /// Runs until SIGTERM or SIGINT, which end the runner and nothing else, or `swrun kill`.
@@ -85,7 +98,8 @@ async fn run(options: Options) -> Result<(), String> {
         .map_err(|e| e.to_string())?;
     let layout = Layout::choose(&options, driver.as_ref())?;
     layout.note(&options.places);
-    let runner = Rc::new(Runner::new(options.places.clone(), layout, driver)?);
+    let walls = Walls::build(&options, &layout, driver.as_ref());
+    let runner = Rc::new(Runner::new(options.places.clone(), layout, driver, walls)?);
     let listener = server::listen(&options.places)?;
     runner.begin().await;
     let server = tokio::task::spawn_local(server::serve(Rc::clone(&runner), listener));

@@ -217,6 +217,7 @@ async fn delete(runner: &Rc<Runner>, entry: &Rc<Entry>) -> Result<String, String
         .map_err(|e| format!("its journal could not be removed: {e}"))?;
     runner.want_deleted(&entry.name, kept.is_some())?;
     runner.forget(&entry.name);
+    runner.reserve_ports();
     // Its keeper wakes and sees that it is forgotten.
     entry.wanted.send_modify(|_| ());
     let logs = places.logs(&entry.name);
@@ -259,6 +260,7 @@ pub async fn kill(runner: &Rc<Runner>) -> Vec<Outcome> {
         // It goes on, so it keeps what it has to keep.
         runner.end_kill();
     } else {
+        runner.walls.fall(&runner.places);
         runner.layout.clean_all(runner.driver.as_ref());
     }
     outcomes
@@ -285,6 +287,7 @@ pub async fn renew_spec(runner: &Runner, entry: &Entry) -> Result<(), String> {
     spec_file::write(&path, spec)
         .map_err(|e| format!("its spec \"{}\" could not be written: {e}", path.display()))?;
     *entry.known.borrow_mut() = Some(known);
+    runner.reserve_ports();
     Ok(())
 }
 

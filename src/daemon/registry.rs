@@ -14,6 +14,7 @@ use super::link::Link;
 use super::orders;
 use super::profiles::{self, Known, Profiles};
 use super::state::{self, Saved, State};
+use super::wall::Walls;
 use crate::cgroup::Driver;
 use crate::formats::spec_file;
 use crate::model::{EnvName, Places, Port, Wanted};
@@ -28,6 +29,8 @@ pub struct Runner {
     pub layout: Layout,
     /// The host's cgroups, to look at.
     pub driver: Box<dyn Driver>,
+    /// Who owns which port.
+    pub walls: Walls,
     /// When it started.
     pub since: Instant,
     state: RefCell<State>,
@@ -110,7 +113,12 @@ impl Runner {
     ///
     /// # Errors
     /// The saved state is of a newer version or unreadable.
-    pub fn new(places: Places, layout: Layout, driver: Box<dyn Driver>) -> Result<Self, String> {
+    pub fn new(
+        places: Places,
+        layout: Layout,
+        driver: Box<dyn Driver>,
+        walls: Walls,
+    ) -> Result<Self, String> {
         let (state, said) = state::read(&places.runner_state())?;
         for text in &said {
             tracing::warn!("{text}");
@@ -129,6 +137,7 @@ impl Runner {
             places,
             layout,
             driver,
+            walls,
             since: Instant::now(),
             state: RefCell::new(state),
             environments: RefCell::default(),
@@ -170,6 +179,7 @@ impl Runner {
                 self.add(name.clone(), wanted);
             }
         }
+        self.reserve_ports();
         for entry in self.entries() {
             if !living.contains(&entry.name) {
                 // A boot: the profile as it is now counts, and where it has errors the last good one.
@@ -192,6 +202,7 @@ impl Runner {
     pub async fn reload(self: &Rc<Self>) {
         let before: Vec<EnvName> = self.environments.borrow().keys().cloned().collect();
         self.read_profiles();
+        self.reserve_ports();
         for entry in self.entries().into_iter().filter(|entry| !before.contains(&entry.name)) {
             self.renew_spec_of_wanted(&entry).await;
             tokio::task::spawn_local(keeper::keep(Rc::clone(self), entry));

@@ -2,7 +2,7 @@
 
 use std::ffi::{CString, OsStr};
 use std::fs::File;
-use std::io::{Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -12,11 +12,11 @@ use rustix::process::{Gid, Pid, Uid, WaitOptions};
 use super::at;
 use crate::formats::dotenv;
 use crate::model::EnvSpec;
-use crate::privilege::{identity, limits};
+use crate::privilege::{filter, identity, limits};
 use crate::sys::files::read_beneath;
 use crate::sys::fork::{Birth, Child, fork};
-use crate::sys::{keyring, signals};
-use crate::wire::launch::{Failure, Launch};
+use crate::sys::{channel, keyring, signals};
+use crate::wire::launch::{Failure, Launch, Step};
 
 /// The app's process, on its way to its exec.
 #[derive(Debug)]
@@ -27,8 +27,19 @@ pub struct App {
     pub pidfd: OwnedFd,
     /// It waits for a byte here, until the cage stands.
     go: OwnedFd,
-    /// Says what failed; closed by the exec.
-    errors: OwnedFd,
+    /// What it says; closed by the exec.
+    says: OwnedFd,
+}
+
+/// An app that was executed.
+#[derive(Debug)]
+pub struct Started {
+    /// In the instance's pid namespace.
+    pub pid: i32,
+    /// pidfd_open(2).
+    pub pidfd: OwnedFd,
+    /// Its calls of listen(2), if they are the monitor's to answer.
+    pub calls: Option<OwnedFd>,
 }
 
 /// Starts the app's process, which becomes the user and waits; so it is ready when the cage is, where
@@ -41,9 +52,9 @@ pub fn start(
     group: BorrowedFd<'_>,
     joins: &[OwnedFd],
 ) -> Result<App, Failure> {
-    let pipe = || rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC);
-    let (errors, tell) = pipe().map_err(at("make the error pipe"))?;
-    let (wait, go) = pipe().map_err(at("make the pipe of the cage"))?;
+    let (says, tell) = channel::pair().map_err(|e| Failure::new("make the app's socket", &e))?;
+    let (wait, go) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+        .map_err(at("make the pipe of the cage"))?;
     let standard = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
     let mut descriptors: Vec<BorrowedFd<'_>> = standard.into();
     descriptors.extend([tell.as_fd(), wait.as_fd()]);
@@ -51,14 +62,19 @@ pub fn start(
     let birth = Birth { namespaces: 0, group, descriptors: &descriptors };
     let Child { pid, pidfd } = fork(&birth, |mut given| {
         let (tell, wait) = (given.remove(0), given.remove(0));
-        let failure = become_app(launch, &given, wait).err();
-        if let Some(failure) = &failure {
-            File::from(tell).write_all(&serde_json::to_vec(failure)?)?;
+        let failure = become_app(launch, &given, wait, &tell).err();
+        let has_failed = failure.is_some();
+        if let Some(failure) = failure {
+            say(&tell, &Step::Failed(failure), &[])?;
         }
-        Ok(u8::from(failure.is_some()))
+        Ok(u8::from(has_failed))
     })
     .map_err(|e| Failure::new("fork the app's process", &e))?;
-    Ok(App { pid, pidfd, go, errors })
+    Ok(App { pid, pidfd, go, says })
+}
+
+fn say(tell: &OwnedFd, step: &Step, with: &[BorrowedFd<'_>]) -> io::Result<()> {
+    channel::send(tell.as_fd(), &serde_json::to_vec(step)?, with)
 }
 
 impl App {
@@ -73,15 +89,17 @@ impl App {
 ///
 /// # Errors
 /// The step that failed, with its errno.
-pub fn await_exec(app: App, rehearse: bool) -> Result<(i32, OwnedFd), Failure> {
-    let mut text = Vec::new();
-    // The child's end closes at its exec: an empty message is success.
-    File::from(app.errors)
-        .read_to_end(&mut text)
-        .map_err(|e| Failure::new("read the error pipe", &e))?;
-    if !text.is_empty() {
-        return Err(serde_json::from_slice(&text)
-            .map_err(|e| Failure::new("understand the error pipe", &e.into()))?);
+pub fn await_exec(app: App, rehearse: bool) -> Result<Started, Failure> {
+    let mut calls = None;
+    // The other end closes at the exec: silence is success.
+    while let Some(message) = channel::receive(app.says.as_fd())
+        .map_err(|e| Failure::new("hear the app's process", &e))?
+    {
+        match serde_json::from_slice(&message.bytes) {
+            Ok(Step::Filtered) => calls = message.descriptors.into_iter().next(),
+            Ok(Step::Failed(failure)) => return Err(failure),
+            Err(e) => return Err(Failure::new("understand the app's process", &e.into())),
+        }
     }
     if rehearse && !ended_well(app.pid) {
         return Err(Failure {
@@ -90,7 +108,7 @@ pub fn await_exec(app: App, rehearse: bool) -> Result<(i32, OwnedFd), Failure> {
             errno: None,
         });
     }
-    Ok((app.pid, app.pidfd))
+    Ok(Started { pid: app.pid, pidfd: app.pidfd, calls })
 }
 
 /// Whether the process of a rehearsal came to its end.
@@ -101,7 +119,12 @@ fn ended_well(pid: i32) -> bool {
 
 /// Returns only after a rehearsal or a failure.
 #[expect(clippy::disallowed_methods, reason = "the one namespace that cannot be made at the fork")]
-fn become_app(launch: &Launch<'_>, joins: &[OwnedFd], cage: OwnedFd) -> Result<(), Failure> {
+fn become_app(
+    launch: &Launch<'_>,
+    joins: &[OwnedFd],
+    cage: OwnedFd,
+    tell: &OwnedFd,
+) -> Result<(), Failure> {
     let spec = launch.spec;
     for join in joins {
         rustix::io::write(join, b"0").map_err(at("join the cgroup"))?;
@@ -127,6 +150,13 @@ fn become_app(launch: &Launch<'_>, joins: &[OwnedFd], cage: OwnedFd) -> Result<(
     rustix::process::chdir(&spec.cwd)
         .map_err(|e| Failure::new(format!("enter \"{}\"", spec.cwd.display()), &e.into()))?;
     let program = find_program(spec, &variables)?;
+    // Where the kernel has no such filter, the monitor sees that none came, and goes on without.
+    if launch.is_walled
+        && let Ok(calls) = filter::install()
+    {
+        say(tell, &Step::Filtered, &[calls.as_fd()])
+            .map_err(|e| Failure::new("hand over the filter's descriptor", &e))?;
+    }
     if launch.rehearse {
         return Ok(());
     }
@@ -137,11 +167,9 @@ fn become_app(launch: &Launch<'_>, joins: &[OwnedFd], cage: OwnedFd) -> Result<(
 fn read_env_file(spec: &EnvSpec) -> Result<Vec<(String, String)>, Failure> {
     let Some(file) = &spec.env_file else { return Ok(Vec::new()) };
     let path = spec.base.join(&file.path);
-    let failure = |why: std::io::Error| Failure::new(format!("read \"{}\"", path.display()), &why);
+    let failure = |why: io::Error| Failure::new(format!("read \"{}\"", path.display()), &why);
     match read_beneath(&spec.base, &file.path, dotenv::LONGEST as u64) {
-        Err(error) if !file.required && error.kind() == std::io::ErrorKind::NotFound => {
-            Ok(Vec::new())
-        }
+        Err(error) if !file.required && error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(failure(error)),
         Ok(bytes) => dotenv::parse(&bytes).map_err(|error| Failure {
             step: format!("read \"{}\"", path.display()),
@@ -181,9 +209,8 @@ fn find_program(spec: &EnvSpec, variables: &[CString]) -> Result<PathBuf, Failur
 
 fn execute(program: &Path, spec: &EnvSpec, variables: &[CString]) -> Result<(), Failure> {
     let step = || format!("execute \"{}\"", program.display());
-    let text = |bytes: &[u8]| {
-        CString::new(bytes).map_err(|e| Failure::new(step(), &std::io::Error::from(e)))
-    };
+    let text =
+        |bytes: &[u8]| CString::new(bytes).map_err(|e| Failure::new(step(), &io::Error::from(e)));
     let path = text(program.as_os_str().as_bytes())?;
     let arguments: Vec<CString> =
         spec.command.iter().map(|argument| text(argument.as_bytes())).collect::<Result<_, _>>()?;

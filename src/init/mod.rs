@@ -15,9 +15,11 @@ mod environment;
 mod reap;
 mod setup;
 
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use rustix::process::{Signal, set_parent_process_death_signal};
+
+use app::Started;
 
 use crate::sys::{channel, command_line};
 use crate::wire::launch::{Failure, Handed, Launch, Report};
@@ -29,7 +31,7 @@ pub fn main(launch: &Launch<'_>, handed: Handed) -> u8 {
     match run(launch, &report, group, joins) {
         Ok(()) => 0,
         Err(failure) => {
-            say(&report, &Report::Failed(failure), None);
+            say(&report, &Report::Failed(failure), &[]);
             1
         }
     }
@@ -58,15 +60,17 @@ fn run(
     // Only a name: without it ps shows the monitor's.
     let _ = command_line::set(c"swrun-init", &["swrun", "__init", launch.spec.name.as_str()]);
     give_up_root()?;
-    let (pid, pidfd) = app::await_exec(app, launch.rehearse)?;
+    let Started { pid, pidfd, calls } = app::await_exec(app, launch.rehearse)?;
     if launch.rehearse {
-        say(report, &Report::Started, None);
+        say(report, &Report::Started, &[]);
         return Ok(());
     }
-    say(report, &Report::Started, Some(&pidfd));
-    drop(pidfd);
+    let descriptors: Vec<BorrowedFd<'_>> =
+        std::iter::once(&pidfd).chain(&calls).map(|descriptor| descriptor.as_fd()).collect();
+    say(report, &Report::Started, &descriptors);
+    drop((pidfd, calls));
     let end = reap::until(pid).map_err(|e| Failure::new("wait for the app", &e))?;
-    say(report, &end, None);
+    say(report, &end, &[]);
     Ok(())
 }
 
@@ -86,10 +90,10 @@ fn give_up_root() -> Result<(), Failure> {
         .map_err(|(step, error)| Failure::new(step, &error))
 }
 
-fn say(report: &OwnedFd, what: &Report, with: Option<&OwnedFd>) {
+fn say(report: &OwnedFd, what: &Report, with: &[BorrowedFd<'_>]) {
     let Ok(bytes) = serde_json::to_vec(what) else { return };
     // A monitor that is gone cannot be told; the death signal is on its way then.
-    let _ = channel::send(report.as_fd(), &bytes, with.map(|descriptor| descriptor.as_fd()));
+    let _ = channel::send(report.as_fd(), &bytes, with);
 }
 
 fn is_closed(report: &OwnedFd) -> bool {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Cause;
+use super::{Cause, Protocol};
 
 /// One line of the journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +50,21 @@ pub enum EventKind {
     GaveUp {
         /// Why.
         reason: String,
+    },
+    /// A bind(2) of the environment's that was refused, or a stranger's on a port of the environment.
+    Refused {
+        /// What it wanted.
+        port: u16,
+        /// Of which protocol.
+        proto: Protocol,
+        /// The name of the thread: the program's own text.
+        program: String,
+        /// The process, as the host sees it; of several the last.
+        pid: u32,
+        /// Whether it is of another than this environment.
+        stranger: bool,
+        /// How often, since the event before.
+        times: u64,
     },
     /// Something an operator should know.
     Warning {

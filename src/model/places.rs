@@ -102,6 +102,12 @@ impl Places {
         self.run().join("swrun.lock")
     }
 
+    /// The numbers of the wall of ports in the kernel.
+    #[must_use]
+    pub fn wall(&self) -> PathBuf {
+        self.run().join("wall")
+    }
+
     /// The folder of a monitor's socket and lock.
     #[must_use]
     pub fn monitor(&self, name: &EnvName) -> PathBuf {

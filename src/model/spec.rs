@@ -103,6 +103,17 @@ pub enum Protocol {
     Udp,
 }
 
+impl Protocol {
+    /// As profiles and JSON have it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+}
+
 /// `[limits]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {

@@ -106,7 +106,8 @@ pub struct PortStatus {
     pub port: u16,
     /// `tcp` or `udp`.
     pub proto: Protocol,
-    /// `listening` or `closed`; the ports issue adds `held`, `reserved`, `blocked`. `None`: unknown.
+    /// `held` (its listening socket is kept over restarts), `reserved` (nobody else can bind it); on a host
+    /// that cannot do that `listening` or `closed`. `None`: unknown.
     pub state: Option<String>,
 }
 

@@ -9,6 +9,7 @@ use super::instance::{End, Remains, Running};
 use super::logs::Flow;
 use super::ports;
 use super::run::{Monitor, REHEARSAL, Rehearsal, launch_deadline, rules};
+use super::start::How;
 use crate::formats::{journal, spec_file};
 use crate::lifecycle::{Action, Event};
 use crate::model::{self, Cause, EventKind, LastExit, Protocol};
@@ -34,6 +35,8 @@ impl Monitor {
                     self.write_event(None, EventKind::Backoff { delay_ms });
                 }
                 Action::Rest { reason, .. } => {
+                    // Nobody will answer.
+                    self.listeners.clear();
                     self.write_event(None, EventKind::GaveUp { reason });
                 }
             }
@@ -41,7 +44,8 @@ impl Monitor {
     }
 
     fn launch(&mut self, id: u32) {
-        match self.starter.start(self.driver.as_ref(), &self.base, &self.spec, id, false) {
+        let how = How { rehearse: false, is_walled: self.tenant.is_some() };
+        match self.starter.start(self.driver.as_ref(), &self.base, &self.spec, id, how) {
             Ok(running) => {
                 self.running.insert(id, running);
             }
@@ -67,7 +71,7 @@ impl Monitor {
         let _ = rustix::process::pidfd_send_signal(app, signal);
     }
 
-    fn group_of(&self, id: u32) -> PathBuf {
+    pub(super) fn group_of(&self, id: u32) -> PathBuf {
         self.base.join("app").join(id.to_string())
     }
 
@@ -106,7 +110,8 @@ impl Monitor {
             match channel::receive(report.as_fd()) {
                 Ok(Some(message)) => match serde_json::from_slice::<Report>(&message.bytes) {
                     Ok(Report::Started) => {
-                        running.app = message.descriptor;
+                        let mut descriptors = message.descriptors.into_iter();
+                        (running.app, running.calls) = (descriptors.next(), descriptors.next());
                         self.started(id);
                     }
                     Ok(Report::Failed(failure)) => running.failure = Some(bounded(failure)),
@@ -138,13 +143,15 @@ impl Monitor {
         let pid = running.app_pid.unwrap_or(-1);
         let wanted = self.spec.ports.iter().filter(|port| port.proto == Protocol::Tcp);
         running.missing_ports = wanted.map(|port| port.port).collect();
+        let is_held = running.calls.is_some();
         if running.missing_ports.is_empty() {
             self.pending.push_back(Event::Running { id });
-        } else {
+        } else if !is_held {
             running.next_look = Some((clock::monotonic() + ports::FIRST_LOOK, ports::FIRST_LOOK));
         }
         self.samples.look_soon();
         self.write_event(Some(id), EventKind::Started { pid });
+        self.own_ports(is_held);
     }
 
     /// The kernel's memory events: a breach ends the whole instance at once; a soft event has the
@@ -377,7 +384,8 @@ impl Monitor {
             .map_err(|e| format!("could not read the spec \"{}\": {e}", path.display()))?;
         // The group of a rehearsal before may still be there.
         self.collect_garbage();
-        let started = self.starter.start(self.driver.as_ref(), &self.base, &spec, REHEARSAL, true);
+        let how = How { rehearse: true, is_walled: self.tenant.is_some() };
+        let started = self.starter.start(self.driver.as_ref(), &self.base, &spec, REHEARSAL, how);
         match started {
             Ok(running) => {
                 self.rehearsal = Some(Rehearsal { running, spec, succeeded: false, client, call });
@@ -406,6 +414,8 @@ impl Monitor {
             Ok(()) => {
                 self.spec = rehearsal.spec;
                 self.starter.discard(self.driver.as_ref(), &self.base);
+                self.listeners.keep_only(&self.spec.ports);
+                self.own_ports(self.holds);
                 self.environment.set_rules(rules(&self.spec));
                 self.pending.push_back(Event::Restart);
                 Reply::Accepted(Box::new(self.brief()))

@@ -84,7 +84,7 @@ impl Control {
     fn send(&self, client: Client, message: &Message) {
         let Some(socket) = self.clients.get(&client) else { return };
         let Ok(bytes) = serde_json::to_vec(message) else { return };
-        if channel::send(socket.as_fd(), &bytes, None).is_err() {
+        if channel::send(socket.as_fd(), &bytes, &[]).is_err() {
             // One that does not read is cut off, so that it sees that it missed something.
             let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Both);
         }

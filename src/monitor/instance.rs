@@ -23,6 +23,9 @@ pub struct Running {
     pub report: Option<OwnedFd>,
     /// The app, once it has been executed.
     pub app: Option<OwnedFd>,
+    /// Its calls of listen(2), which wait for an answer; none where the kernel cannot, or no process is
+    /// left that could call.
+    pub calls: Option<OwnedFd>,
     /// The app's pid as the host sees it.
     pub app_pid: Option<i32>,
     /// The kernel's memory events; a rehearsal has none.

@@ -7,7 +7,7 @@ use crate::cgroup::MemoryReading;
 use crate::lifecycle::Event;
 use crate::model::{
     CpuStatus, EnvironmentStatus, InstanceStatus, LeakStatus, MemoryStatus, Phase, PidsStatus,
-    PortStatus, Protocol, format_duration,
+    Port, PortStatus, Protocol, format_duration,
 };
 use crate::policy::ceiling;
 use crate::sys::clock;
@@ -76,6 +76,7 @@ impl Monitor {
         if self.samples.next.is_some_and(|at| at > now) {
             return;
         }
+        self.look_at_listeners();
         self.samples.add_cpu(now, self.driver.cpu(&self.base).usage_us);
         let limits = &self.spec.limits;
         let mut pause = ceiling::SAMPLE_EVERY;
@@ -197,19 +198,23 @@ impl Monitor {
         let missing: Vec<u16> =
             self.running.values().flat_map(|running| running.missing_ports.clone()).collect();
         let is_up = phase == Phase::Online || phase == Phase::Starting;
-        let state = |port: u16| match is_up && !self.running.is_empty() && !missing.contains(&port)
-        {
-            true => "listening",
-            false => "closed",
+        let state = |port: Port| match port.proto {
+            Protocol::Tcp if self.listeners.holds(port.port) => Some("held"),
+            _ if self.tenant.is_some() && self.holds => Some("reserved"),
+            Protocol::Tcp if is_up && !self.running.is_empty() && !missing.contains(&port.port) => {
+                Some("listening")
+            }
+            Protocol::Tcp => Some("closed"),
+            // Nothing listens on UDP.
+            Protocol::Udp if self.tenant.is_some() => Some("reserved"),
+            Protocol::Udp => None,
         };
-        self.spec
-            .ports
-            .iter()
+        let ports = self.spec.ports.iter().copied();
+        ports
             .map(|port| PortStatus {
                 port: port.port,
                 proto: port.proto,
-                // Nothing listens on UDP, and whether it is bound is the ports issue's to find out.
-                state: (port.proto == Protocol::Tcp).then(|| state(port.port).to_owned()),
+                state: state(port).map(str::to_owned),
             })
             .collect()
     }

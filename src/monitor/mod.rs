@@ -6,11 +6,14 @@
 mod act;
 mod control;
 mod instance;
+mod listeners;
 mod logs;
 mod measure;
 mod ports;
+mod refusals;
 mod run;
 mod start;
+mod wall;
 
 use std::fs::File;
 use std::io;

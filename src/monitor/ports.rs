@@ -1,7 +1,7 @@
 //! Readiness: an instance is up once it listens on all TCP ports of its profile.
 //!
-//! It is looked for only while an instance starts, in growing steps. (The ports issue lets the kernel
-//! tell: `listen` is answered by the monitor then, and this file goes.)
+//! The monitor answers listen(2) itself and knows (`listeners`). Where the kernel lacks what that needs, it
+//! is looked for here, while an instance starts, in growing steps.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -39,7 +39,9 @@ pub fn missing(ports: &[Port], pids: &[i32]) -> Option<Vec<u16>> {
     Some(wanted.into_iter().filter(is_missing).collect())
 }
 
-fn sockets_of(pids: &[i32]) -> HashSet<u64> {
+/// The inodes of the sockets that processes have open.
+#[must_use]
+pub fn sockets_of(pids: &[i32]) -> HashSet<u64> {
     let descriptors = pids
         .iter()
         .filter_map(|pid| procfs::process::Process::new(*pid).ok()?.fd().ok())

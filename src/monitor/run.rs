@@ -14,14 +14,17 @@ use sd_notify::NotifyState;
 use super::Arguments;
 use super::control::{Client, Control};
 use super::instance::{Remains, Running};
+use super::listeners::Listeners;
 use super::logs::{LogFile, Scratch};
 use super::measure::Samples;
+use super::refusals::Refusals;
 use super::start::Starter;
 use crate::cgroup::{self, Driver};
 use crate::formats::memory_file::{self, Memory};
 use crate::formats::spec_file;
 use crate::lifecycle::{Environment, Event, Rules};
 use crate::model::{EnvName, EnvSpec, EventKind, LastExit, Places};
+use crate::ports::Tenant;
 use crate::sys::{clock, files, groups};
 use crate::wire::launch::Init;
 
@@ -66,6 +69,12 @@ pub struct Monitor {
     pub(super) is_dirty: bool,
     /// The monitor ends once nothing runs any more.
     pub(super) is_ending: bool,
+    /// The ports are walled, and this is the environment's place behind the wall.
+    pub(super) tenant: Option<Tenant>,
+    /// Whether listening sockets of its ports are held.
+    pub(super) holds: bool,
+    pub(super) listeners: Listeners,
+    pub(super) refusals: Refusals,
     signals: SignalFd,
     told_of_lost_logs: bool,
 }
@@ -129,10 +138,15 @@ impl Monitor {
             garbage: Vec::new(),
             is_dirty: true,
             is_ending: false,
+            tenant: None,
+            holds: false,
+            listeners: Listeners::default(),
+            refusals: Refusals::default(),
             signals,
             told_of_lost_logs: false,
         };
         monitor.write_event(None, EventKind::MonitorStarted);
+        monitor.enter_wall();
         if let Some(text) = said {
             monitor.write_event(None, EventKind::Warning { text });
         }
@@ -178,6 +192,9 @@ impl Monitor {
         }
         self.is_dirty = true;
         self.save();
+        if let Some(tenant) = &mut self.tenant {
+            tenant.leave();
+        }
         for group in ["app", "init"] {
             let _ = self.driver.remove(&self.base.join(group));
         }
@@ -194,6 +211,10 @@ impl Monitor {
             }
         }
         self.step(&Event::Tick);
+        self.retire_listeners();
+        for event in self.refusals.due(clock::monotonic()) {
+            self.write_event(None, event);
+        }
         // A start would wait for the same locks of the kernel, and for a CPU.
         if self.busy_until().is_none() {
             self.sample_if_due();
@@ -270,6 +291,8 @@ impl Monitor {
             .flatten()
             .chain(launching)
             .chain(self.environment.next_step())
+            .chain(self.listeners.next_due())
+            .chain(self.refusals.next_due())
             .chain(match self.busy_until() {
                 Some(end) => Some(end),
                 None => self.samples.next,
@@ -282,6 +305,9 @@ impl Monitor {
         for descriptor in self.control.descriptors() {
             sources.push((Source::Control, descriptor.as_fd(), PollFlags::POLLIN));
         }
+        if let Some(tenant) = &self.tenant {
+            sources.push((Source::Refusals, tenant.ring(), PollFlags::POLLIN));
+        }
         let rehearsal = self.rehearsal.as_ref().map(|r| (REHEARSAL, &r.running));
         for (id, running) in self.running.iter().map(|(id, r)| (*id, r)).chain(rehearsal) {
             let captures = [(&running.out, Source::Out(id)), (&running.err, Source::Err(id))];
@@ -289,6 +315,9 @@ impl Monitor {
                 if let Some(capture) = capture {
                     sources.push((source, capture.as_fd(), PollFlags::POLLIN));
                 }
+            }
+            if let Some(calls) = &running.calls {
+                sources.push((Source::Calls(id), calls.as_fd(), PollFlags::POLLIN));
             }
             if let Some(report) = &running.report {
                 sources.push((Source::Report(id), report.as_fd(), PollFlags::POLLIN));
@@ -320,6 +349,8 @@ impl Monitor {
                 Source::Out(id) => self.pump(id, true),
                 Source::Err(id) => self.pump(id, false),
                 Source::Report(id) => self.take_reports(id),
+                Source::Calls(id) => self.answer_listen(id),
+                Source::Refusals => self.take_refusals(),
                 Source::Memory(id) => self.take_memory_event(id),
                 Source::Init(id) => self.take_end(id),
             }
@@ -356,6 +387,8 @@ enum Source {
     Out(u32),
     Err(u32),
     Report(u32),
+    Calls(u32),
+    Refusals,
     Memory(u32),
     Init(u32),
 }

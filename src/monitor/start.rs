@@ -20,6 +20,15 @@ pub struct Starter {
     ready: Option<Place>,
 }
 
+/// How an instance is started.
+#[derive(Debug, Clone, Copy)]
+pub struct How {
+    /// Everything but the exec.
+    pub rehearse: bool,
+    /// Its calls of listen(2) are answered by the monitor.
+    pub is_walled: bool,
+}
+
 /// An instance's cgroup and its channels, before there is a process.
 #[derive(Debug)]
 struct Place {
@@ -83,8 +92,9 @@ impl Starter {
         base: &Path,
         spec: &EnvSpec,
         id: u32,
-        rehearse: bool,
+        how: How,
     ) -> Result<Running, Failure> {
+        let How { rehearse, is_walled } = how;
         let place = match self.ready.take_if(|place| place.id == id) {
             Some(place) => place,
             None => Place::make(driver, base, spec, id)?,
@@ -103,7 +113,7 @@ impl Starter {
             group: entry.init_group.as_fd(),
             descriptors: &descriptors,
         };
-        let launch = Launch { spec, id, rehearse, views: &entry.views };
+        let launch = Launch { spec, id, rehearse, views: &entry.views, is_walled };
         let child = fork(&birth, |given| {
             let mut given = given.into_iter();
             let (Some(report), Some(group)) = (given.next(), given.next()) else {
@@ -120,6 +130,7 @@ impl Starter {
             mounts: None,
             report: Some(report),
             app: None,
+            calls: None,
             app_pid: None,
             watch: (!rehearse).then_some(watch),
             out: Some(out),

@@ -3,4 +3,5 @@
 
 pub mod access;
 pub mod ceiling;
+pub mod listen;
 pub mod restart;

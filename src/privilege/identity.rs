@@ -33,6 +33,22 @@ pub fn become_user(identity: &Identity) -> Result<(), (&'static str, io::Error)>
     drop_capabilities()
 }
 
+/// Does `what` with the user's effective ids, in a process that stays root's: for what the kernel notes of
+/// the caller. Real and saved ids stay, so that no process of the user may signal or trace this one.
+///
+/// # Errors
+/// setresuid(2), or what `what` fails with.
+pub fn as_user<T>(identity: &Identity, what: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let (root, group) = (Uid::ROOT, Gid::ROOT);
+    set_thread_res_gid(group, Gid::from_raw(identity.gid), group)?;
+    let result = set_thread_res_uid(root, Uid::from_raw(identity.uid), root)
+        .map_err(io::Error::from)
+        .and_then(|()| what());
+    set_thread_res_uid(root, root, root)?;
+    set_thread_res_gid(group, group, group)?;
+    result
+}
+
 /// Gives up every capability; a root process keeps its uid and nothing else.
 ///
 /// # Errors

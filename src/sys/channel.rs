@@ -66,31 +66,33 @@ pub fn accept(listener: BorrowedFd<'_>) -> io::Result<Option<OwnedFd>> {
     }
 }
 
-/// Sends one message, with a descriptor or without.
+/// The most descriptors that come with a message.
+const MOST_DESCRIPTORS: usize = 2;
+
+/// Sends one message, with descriptors or without.
 ///
 /// # Errors
 /// sendmsg(2); `WouldBlock` when the other end does not read.
-pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], with: Option<BorrowedFd<'_>>) -> io::Result<()> {
+pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], with: &[BorrowedFd<'_>]) -> io::Result<()> {
     if bytes.len() > LONGEST_MESSAGE {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "the message is too long"));
     }
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    let descriptors = with.map(|descriptor| [descriptor]);
-    if let Some(descriptors) = &descriptors {
-        ancillary.push(SendAncillaryMessage::ScmRights(descriptors));
+    if !with.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(with)) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "too many descriptors"));
     }
     rustix::net::sendmsg(socket, &[IoSlice::new(bytes)], &mut ancillary, SendFlags::NOSIGNAL)?;
     Ok(())
 }
 
-/// A message, and the descriptor that came with it.
+/// A message, and the descriptors that came with it.
 #[derive(Debug)]
 pub struct Received {
     /// The message.
     pub bytes: Vec<u8>,
-    /// The first descriptor that came with it.
-    pub descriptor: Option<OwnedFd>,
+    /// The descriptors that came with it.
+    pub descriptors: Vec<OwnedFd>,
 }
 
 /// Takes one message; `None` when the other end is closed.
@@ -102,7 +104,7 @@ pub fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<Received>> {
     let peek = RecvFlags::PEEK | RecvFlags::TRUNC;
     let (_, length) = rustix::net::recv(socket.as_fd(), &mut [0_u8; 0], peek)?;
     let mut bytes = vec![0; length.min(LONGEST_MESSAGE)];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let message = rustix::net::recvmsg(
         socket.as_fd(),
@@ -110,10 +112,12 @@ pub fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<Received>> {
         &mut ancillary,
         RecvFlags::CMSG_CLOEXEC,
     )?;
-    let descriptor = ancillary.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
-        _ => None,
-    });
+    let mut descriptors = Vec::new();
+    for message in ancillary.drain() {
+        if let RecvAncillaryMessage::ScmRights(more) = message {
+            descriptors.extend(more);
+        }
+    }
     if message.flags.contains(rustix::net::ReturnFlags::TRUNC) {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "the message is too long"));
     }
@@ -121,5 +125,5 @@ pub fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<Received>> {
         return Ok(None);
     }
     bytes.truncate(message.bytes);
-    Ok(Some(Received { bytes, descriptor }))
+    Ok(Some(Received { bytes, descriptors }))
 }

@@ -1,6 +1,7 @@
 //! Raw system calls, the only unsafe code: what nix, rustix and std do not offer in a safe form,
 //! and the small wrappers that belong beside it.
 
+pub mod bpf;
 pub mod channel;
 pub mod clock;
 pub mod command;
@@ -10,5 +11,8 @@ pub mod fork;
 pub mod groups;
 pub mod keyring;
 pub mod mount;
+pub mod notify;
 pub mod readiness;
+pub mod ring;
 pub mod signals;
+pub mod sockets;

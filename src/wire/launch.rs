@@ -25,6 +25,8 @@ pub struct Launch<'a> {
     pub rehearse: bool,
     /// What the app sees of its own cgroup: folder on the host, place in the cage.
     pub views: &'a [(PathBuf, PathBuf)],
+    /// The environment's ports are walled: the monitor answers the app's listen(2).
+    pub is_walled: bool,
 }
 
 /// The descriptors that init has; 0 is /dev/null, 1 and 2 are the app's pipes.
@@ -42,7 +44,8 @@ pub struct Handed {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "report", rename_all = "kebab-case")]
 pub enum Report {
-    /// The app has been executed; its pidfd comes with this message. After a rehearsal: it could be.
+    /// The app has been executed; its pidfd comes with this message, and behind it, where the ports are
+    /// walled and the kernel can, the descriptor of its calls of listen(2). After a rehearsal: it could be.
     Started,
     /// It could not be.
     Failed(Failure),
@@ -53,6 +56,16 @@ pub enum Report {
         /// The signal's number.
         signal: Option<i32>,
     },
+}
+
+/// What the app's process says to init on its way to its exec; its silence afterwards is success.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "says", rename_all = "kebab-case")]
+pub enum Step {
+    /// Its calls of listen(2) come on the descriptor that is with this message.
+    Filtered,
+    /// It could not go on.
+    Failed(Failure),
 }
 
 /// A step that failed.

@@ -2,6 +2,8 @@
 //! kernel. Included by each test binary with `mod bed;`.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+#[path = "../common/netns.rs"]
+pub mod netns;
 #[path = "../common/probe.rs"]
 pub mod probe;
 
@@ -76,6 +78,7 @@ impl Bed {
     /// Folders only; the runner is started by `daemon`.
     pub fn new() -> Self {
         assert!(rustix::process::geteuid().is_root(), "these tests need root: sudo -E tests/run");
+        netns::enter();
         // Of one length, so that no bed's root is the beginning of another's.
         let name = format!("swrun-bed-{}-{:05}", std::process::id(), number());
         let root = std::env::temp_dir().join(name);

@@ -95,6 +95,15 @@ pub fn event(event: &Event) -> String {
             format!("next try in {}", format_duration(Duration::from_millis(*delay_ms)))
         }
         EventKind::GaveUp { reason } => format!("gave up: {}", clean(reason)),
+        EventKind::Refused { port, proto, program, pid, stranger, times } => {
+            let who = if *stranger { "to another's" } else { "to its" };
+            let often = if *times > 1 { format!(", {times} times") } else { String::new() };
+            format!(
+                "port {port}/{} was refused {who} \"{}\", pid {pid}{often}",
+                proto.word(),
+                clean(program)
+            )
+        }
         EventKind::Warning { text } => format!("warning: {}", clean(text)),
     };
     format!("{of}{what}")

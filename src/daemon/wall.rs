@@ -1,0 +1,112 @@
+//! The runner's part in the wall of ports: builds it, and says which ports are reserved for whom it knows.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use super::registry::Runner;
+use super::{Options, Reach, launch::Layout};
+use crate::cgroup::Driver;
+use crate::formats::spec_file;
+use crate::model::{Places, Port};
+use crate::ports::{Settings, Wall};
+
+/// Where a BPF file system is, on a host of systemd's.
+const PINS: &str = "/sys/fs/bpf";
+
+/// The wall, or why there is none.
+#[derive(Debug)]
+pub struct Walls {
+    wall: Result<Wall, String>,
+    settings: Settings,
+}
+
+impl Walls {
+    /// Builds the wall, or finds the one that stands.
+    pub fn build(options: &Options, layout: &Layout, driver: &dyn Driver) -> Self {
+        let places = &options.places;
+        let note = places.run().join("settings");
+        let settings = Settings::new(Path::new("/proc/sys/net/ipv4"), &note);
+        let wall = build(options, layout, driver)
+            .map_err(|e| format!("ports are not guarded: the wall could not be built: {e}"));
+        if let Err(text) = &wall {
+            tracing::warn!("{text}");
+        }
+        Self { wall, settings }
+    }
+
+    /// What an operator should know of it.
+    pub fn degraded(&self) -> Option<String> {
+        self.wall.as_ref().err().cloned()
+    }
+
+    /// Whether ports are reserved.
+    pub fn stands(&self) -> bool {
+        self.wall.is_ok()
+    }
+
+    /// Everything is ended: the host is as it was.
+    pub fn fall(&self, places: &Places) {
+        if let Err(error) = self.settings.undo() {
+            tracing::warn!("could not put the host's network settings back: {error}");
+        }
+        let _ = std::fs::remove_file(places.wall());
+        let _ = std::fs::remove_dir_all(Path::new(PINS).join(NAME));
+    }
+}
+
+/// The folder of our pins.
+const NAME: &str = "swrun";
+
+fn build(options: &Options, layout: &Layout, driver: &dyn Driver) -> std::io::Result<Wall> {
+    let base = layout.base();
+    let level = base.components().filter(|part| matches!(part, std::path::Component::Normal(_)));
+    let level = u32::try_from(level.count() + 1).map_err(std::io::Error::other)?;
+    let tree = driver.tree();
+    let target = match options.reach {
+        Reach::Host => tree.to_owned(),
+        Reach::Own => {
+            let folder = tree.join(base.strip_prefix("/").unwrap_or(base));
+            std::fs::create_dir_all(&folder)?;
+            folder
+        }
+    };
+    let wall = Wall::build(&options.places.wall(), &target, level)?;
+    if options.reach == Reach::Host && is_bpf(Path::new(PINS)) {
+        wall.keep(&Path::new(PINS).join(NAME))?;
+    }
+    Ok(wall)
+}
+
+fn is_bpf(folder: &Path) -> bool {
+    let found = rustix::fs::statfs(folder);
+    found.is_ok_and(|found| found.f_type == i64::from(libc::BPF_FS_MAGIC as i32))
+}
+
+impl Runner {
+    /// Reserves the ports of every environment that is known, running or not.
+    pub fn reserve_ports(&self) {
+        let Ok(wall) = &self.walls.wall else { return };
+        let mut ports: BTreeSet<Port> = BTreeSet::new();
+        for entry in self.entries() {
+            let known = entry.known.borrow();
+            let spec = known.as_ref().and_then(|known| known.spec.as_ref());
+            ports.extend(spec.iter().flat_map(|spec| &spec.ports));
+            // What it runs with, until it is restarted.
+            let saved = spec_file::read(&self.places.spec(&entry.name));
+            ports.extend(saved.iter().flat_map(|spec| &spec.ports));
+        }
+        let numbers = ports.iter().map(|port| port.port).collect();
+        let ports: Vec<Port> = ports.into_iter().collect();
+        if let Err(error) = wall.reserve(&ports) {
+            tracing::warn!("could not reserve ports: {error}");
+        }
+        if let Err(error) = self.walls.settings.apply(&numbers) {
+            tracing::warn!("could not change the host's network settings: {error}");
+        }
+    }
+
+    /// How often strangers were refused a port.
+    pub fn refused(&self, port: Port) -> Option<u64> {
+        self.walls.wall.as_ref().ok()?.refused(port).ok()?
+    }
+}

@@ -1,0 +1,237 @@
+//! The listening sockets of an environment, held: an app's listen(2) is done here, on a copy of its socket,
+//! and the copy is kept. So connections wait in the kernel's queue while there is no app, and go over to
+//! the socket of the next instance when that one listens (`tcp_migrate_req`).
+
+use std::collections::HashSet;
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use super::ports;
+use super::run::Monitor;
+use crate::lifecycle::{Event, Instance};
+use crate::model::{EventKind, Identity, Phase, Port, Protocol};
+use crate::policy::listen::{self, Answer, Facts};
+use crate::sys::sockets::{self, Socket};
+use crate::sys::{clock, notify};
+
+/// How long after an instance came up its predecessor's sockets are kept that it did not take over: a
+/// program may listen on one address after the other.
+const KEPT_FOR: Duration = Duration::from_secs(1);
+
+/// How often in a row a socket must have been seen closed by its app, before it is given up.
+const CLOSED_LOOKS: u32 = 2;
+
+/// A socket that is held.
+#[derive(Debug)]
+struct Held {
+    /// Whose app it is, or was.
+    instance: u32,
+    facts: Facts,
+    inode: u64,
+    socket: OwnedFd,
+    /// In how many looks in a row no process of the app had it.
+    closed: u32,
+}
+
+/// All that are held.
+#[derive(Debug, Default)]
+pub struct Listeners {
+    held: Vec<Held>,
+    /// When those of instances before this one go.
+    retire: Option<(Duration, u32)>,
+}
+
+impl Listeners {
+    /// Whether a socket is held that `port` leads to.
+    pub fn holds(&self, port: u16) -> bool {
+        self.held.iter().any(|held| held.port() == Some(port))
+    }
+
+    /// When something is to be done next.
+    pub fn next_due(&self) -> Option<Duration> {
+        self.retire.map(|(at, _)| at)
+    }
+
+    /// Instance `id` is up: what it did not take over of those before goes a moment later.
+    fn retire_soon(&mut self, id: u32) {
+        self.retire = Some((clock::monotonic() + KEPT_FOR, id));
+    }
+
+    /// Lets go of all: connections are refused from here on.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Lets go of ports that are the environment's no more.
+    pub fn keep_only(&mut self, ports: &[Port]) {
+        let owns = |port| ports.contains(&Port { port, proto: Protocol::Tcp });
+        self.held.retain(|held| held.port().is_some_and(owns));
+    }
+
+    fn retire_if_due(&mut self, is_live: impl Fn(u32) -> bool) {
+        if let Some((_, id)) = self.retire.take_if(|(at, _)| *at <= clock::monotonic()) {
+            self.held.retain(|held| held.instance >= id || is_live(held.instance));
+        }
+    }
+}
+
+impl Held {
+    fn port(&self) -> Option<u16> {
+        self.facts.address.map(|address| address.port())
+    }
+}
+
+impl Monitor {
+    /// Answers one call of listen(2) of instance `id`.
+    pub(super) fn answer_listen(&mut self, id: u32) {
+        let Some(calls) = self.running.get(&id).and_then(|running| running.calls.as_ref()) else {
+            return;
+        };
+        let Ok(calls) = calls.try_clone() else { return };
+        match notify::receive(calls.as_fd()) {
+            Ok(Some(call)) => {
+                let errno = match self.listen(id, calls.as_fd(), &call) {
+                    Ok(()) => 0,
+                    Err(error) => error.raw_os_error().unwrap_or(libc::EIO),
+                };
+                let _ = notify::answer(calls.as_fd(), &call, errno);
+            }
+            Ok(None) => {}
+            Err(_) => self.lose_calls(id),
+        }
+    }
+
+    /// No process of the app is left that could call.
+    pub(super) fn lose_calls(&mut self, id: u32) {
+        if let Some(running) = self.running.get_mut(&id) {
+            running.calls = None;
+        }
+    }
+
+    fn listen(&mut self, id: u32, calls: BorrowedFd<'_>, call: &notify::Call) -> io::Result<()> {
+        if i64::from(call.number) != libc::SYS_listen {
+            return Err(io::Error::from_raw_os_error(libc::ENOSYS));
+        }
+        // Both are int; what is above is not the kernel's either.
+        let (number, backlog) = (call.arguments[0] as i32, call.arguments[1] as i32);
+        let socket = match notify::descriptor_of(calls, call, number) {
+            // Whatever it was that failed, the caller has no such socket to us.
+            Err(error) if error.raw_os_error() != Some(libc::EBADF) => {
+                return Err(io::Error::from_raw_os_error(libc::EBADF));
+            }
+            result => result?,
+        };
+        let look = sockets::look(socket.as_fd())?;
+        let facts = self.facts(&look);
+        self.forget_closed_in_the_way_of(id, &facts);
+        let held: Vec<listen::Held> = self
+            .listeners
+            .held
+            .iter()
+            .map(|held| listen::Held { facts: held.facts, is_of_caller: held.instance == id })
+            .collect();
+        let ports = &self.spec.ports;
+        let owns = |port| ports.contains(&Port { port, proto: Protocol::Tcp });
+        match listen::decide(&facts, &held, owns) {
+            Answer::Refuse(errno) => Err(io::Error::from_raw_os_error(errno)),
+            Answer::Listen if facts.address.is_some() => Ok(rustix::net::listen(&socket, backlog)?),
+            Answer::Listen => listen_as(&self.spec.identity, &socket, backlog),
+            Answer::Hold => {
+                rustix::net::listen(&socket, backlog)?;
+                self.hold(Held { instance: id, facts, inode: look.inode, socket, closed: 0 });
+                Ok(())
+            }
+        }
+    }
+
+    fn facts(&self, look: &Socket) -> Facts {
+        let was_marked =
+            || self.tenant.as_ref().is_some_and(|tenant| tenant.was_marked(look.cookie));
+        Facts {
+            address: look.address,
+            is_v6_only: look.is_v6_only,
+            cookie: look.cookie,
+            shares: look.shares && !was_marked(),
+        }
+    }
+
+    /// A socket that the instance has closed itself is in nobody's way.
+    fn forget_closed_in_the_way_of(&mut self, id: u32, facts: &Facts) {
+        let port = facts.address.map(|address| address.port());
+        let is_in_the_way = |held: &Held| {
+            held.instance == id && held.port() == port && held.facts.cookie != facts.cookie
+        };
+        if self.listeners.held.iter().any(is_in_the_way) {
+            let open = self.open_sockets(id);
+            self.listeners.held.retain(|held| !is_in_the_way(held) || open.contains(&held.inode));
+        }
+    }
+
+    fn open_sockets(&self, id: u32) -> HashSet<u64> {
+        ports::sockets_of(&self.driver.processes(&self.group_of(id)).unwrap_or_default())
+    }
+
+    /// Keeps a socket that has just begun to listen. The dead one's in the same place goes now, so its
+    /// queue comes over to this one.
+    fn hold(&mut self, new: Held) {
+        let (id, port) = (new.instance, new.port());
+        let running = &self.running;
+        self.listeners.held.retain(|held| {
+            let is_same = held.facts.cookie == new.facts.cookie;
+            let is_taken_over = !running.contains_key(&held.instance)
+                && listen::is_same_place(&held.facts, &new.facts);
+            !is_same && !is_taken_over
+        });
+        self.listeners.held.push(new);
+        let Some(running) = self.running.get_mut(&id) else { return };
+        let were_missing = running.missing_ports.len();
+        running.missing_ports.retain(|missing| Some(*missing) != port);
+        if were_missing > 0 && running.missing_ports.is_empty() {
+            running.next_look = None;
+            self.listeners.retire_soon(id);
+            self.pending.push_back(Event::Running { id });
+        }
+    }
+
+    /// Lets go of what no app has any more, at the time of a sample.
+    pub(super) fn look_at_listeners(&mut self) {
+        for id in self.running.keys().copied().collect::<Vec<_>>() {
+            let is_up = |(number, instance): (u32, &Instance)| {
+                number == id && instance.phase() == Phase::Online
+            };
+            // One that is ending closes its socket on purpose, and the next one is to take over.
+            if !self.environment.instances().any(is_up)
+                || !self.listeners.held.iter().any(|held| held.instance == id)
+            {
+                continue;
+            }
+            let open = self.open_sockets(id);
+            let mut closed = Vec::new();
+            self.listeners.held.retain_mut(|held| {
+                let is_closed = held.instance == id && !open.contains(&held.inode);
+                held.closed = if is_closed { held.closed + 1 } else { 0 };
+                let goes = held.closed >= CLOSED_LOOKS;
+                closed.extend(held.port().filter(|_| goes));
+                !goes
+            });
+            for port in closed {
+                let text = format!(
+                    "it closed its listening socket on port {port}: nothing waits there now"
+                );
+                self.write_event(Some(id), EventKind::Warning { text });
+            }
+        }
+    }
+
+    pub(super) fn retire_listeners(&mut self) {
+        let running = &self.running;
+        self.listeners.retire_if_due(|id| running.contains_key(&id));
+    }
+}
+
+/// listen(2) as the app's user: the other end of a unix socket is told who it was (unix(7),
+/// `SO_PEERCRED`), and root it was not.
+fn listen_as(identity: &Identity, socket: &OwnedFd, backlog: i32) -> io::Result<()> {
+    crate::privilege::identity::as_user(identity, || Ok(rustix::net::listen(socket, backlog)?))
+}

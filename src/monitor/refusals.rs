@@ -1,0 +1,129 @@
+//! Refused binds, as events: the first of a kind at once, the others counted, at most one event a minute.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::model::{EventKind, Port};
+use crate::ports::Refusal;
+
+/// At most one event of a kind in this time: an app may try ten thousand times a second.
+const EVERY: Duration = Duration::from_secs(60);
+
+/// The most kinds that are told apart; an app can choose names and ports.
+const MOST_KINDS: usize = 64;
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Kind {
+    port: Port,
+    program: String,
+    is_stranger: bool,
+}
+
+#[derive(Debug)]
+struct Untold {
+    /// When the next event may be written.
+    at: Duration,
+    pid: u32,
+    times: u64,
+}
+
+/// What was refused and not told yet.
+#[derive(Debug, Default)]
+pub struct Refusals {
+    kinds: BTreeMap<Kind, Untold>,
+}
+
+impl Refusals {
+    /// Takes a refusal; gives the event if it is to be written at once.
+    pub fn add(&mut self, refusal: Refusal, now: Duration) -> Option<EventKind> {
+        let Refusal { pid, port, is_stranger, program, .. } = refusal;
+        let kind = Kind { port, program, is_stranger };
+        if let Some(untold) = self.kinds.get_mut(&kind) {
+            (untold.pid, untold.times) = (pid, untold.times + 1);
+            return None;
+        }
+        if self.kinds.len() >= MOST_KINDS {
+            return None;
+        }
+        let event = event(&kind, pid, 1);
+        self.kinds.insert(kind, Untold { at: now + EVERY, pid, times: 0 });
+        Some(event)
+    }
+
+    /// When something is to be told.
+    pub fn next_due(&self) -> Option<Duration> {
+        self.kinds.values().map(|untold| untold.at).min()
+    }
+
+    /// What is to be told by now; a kind that was quiet for a while is forgotten.
+    pub fn due(&mut self, now: Duration) -> Vec<EventKind> {
+        let mut events = Vec::new();
+        self.kinds.retain(|kind, untold| {
+            if untold.at > now {
+                return true;
+            }
+            let times = std::mem::take(&mut untold.times);
+            untold.at = now + EVERY;
+            if times > 0 {
+                events.push(event(kind, untold.pid, times));
+            }
+            times > 0
+        });
+        events
+    }
+}
+
+fn event(kind: &Kind, pid: u32, times: u64) -> EventKind {
+    EventKind::Refused {
+        port: kind.port.port,
+        proto: kind.port.proto,
+        program: kind.program.clone(),
+        pid,
+        stranger: kind.is_stranger,
+        times,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Protocol;
+
+    fn refusal(port: u16, pid: u32) -> Refusal {
+        let port = Port { port, proto: Protocol::Tcp };
+        Refusal { pid, uid: 7, port, is_stranger: false, program: "node".to_owned() }
+    }
+
+    fn times(event: &EventKind) -> (u32, u64) {
+        match event {
+            EventKind::Refused { pid, times, .. } => (*pid, *times),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_first_is_told_at_once_and_the_rest_once_a_minute() {
+        let second = Duration::from_secs;
+        let mut refusals = Refusals::default();
+        assert_eq!(refusals.add(refusal(80, 1), second(5)).as_ref().map(times), Some((1, 1)));
+        for pid in 2..10_002 {
+            assert_eq!(refusals.add(refusal(80, pid), second(6)), None);
+        }
+        // Another port is another matter.
+        assert!(refusals.add(refusal(81, 1), second(6)).is_some());
+        assert_eq!(refusals.next_due(), Some(second(65)));
+        assert!(refusals.due(second(64)).is_empty());
+        let told: Vec<_> = refusals.due(second(66)).iter().map(times).collect();
+        assert_eq!(told, [(10_001, 10_000)]);
+        assert_eq!(refusals.next_due(), Some(second(126)), "the one that was quiet is forgotten");
+        assert!(refusals.due(second(126)).is_empty());
+        assert_eq!(refusals.next_due(), None);
+    }
+
+    #[test]
+    fn an_app_cannot_fill_the_journal_with_kinds() {
+        let mut refusals = Refusals::default();
+        let told = (0..1000).filter_map(|port| refusals.add(refusal(port, 1), Duration::ZERO));
+        assert_eq!(told.count(), MOST_KINDS);
+    }
+}

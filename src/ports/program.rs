@@ -1,0 +1,341 @@
+//! The program that decides who may bind which port, in the kernel, at every bind(2) of an IPv4 or IPv6
+//! socket below the cgroup it is attached to.
+//!
+//! ```text
+//! another network namespace, or port 0 ──────────────────────────────► allowed
+//! the port is owned:   by the caller's environment ── TCP: SO_REUSEPORT ► allowed, below 1024 too
+//!                      by another, or by one that is stopped ──────────► refused (EACCES), told
+//! the port is nobody's: the caller is in an environment ───────────────► refused (EACCES), told
+//!                       it is not ─────────────────────────────────────► allowed
+//! ```
+//!
+//! The port is read from the kernel's copy of the address, once, so it cannot change between check and
+//! use. Source: Linux, include/uapi/linux/bpf.h (`struct bpf_sock_addr`, the helpers),
+//! Documentation/bpf/standardization/instruction-set.rst.
+
+use crate::sys::bpf::Instruction;
+
+/// The maps that the program uses, by the numbers of their descriptors.
+#[derive(Debug, Clone, Copy)]
+pub struct Maps {
+    /// Key to [`super::wall::Owner`].
+    pub ports: i32,
+    /// Environment to its ring of refusals.
+    pub rings: i32,
+    /// Cookies of sockets that got SO_REUSEPORT here.
+    pub marked: i32,
+}
+
+/// The helpers (`enum bpf_func_id`).
+mod call {
+    pub const MAP_LOOKUP: i32 = 1;
+    pub const MAP_UPDATE: i32 = 2;
+    pub const CURRENT_PID_TGID: i32 = 14;
+    pub const CURRENT_UID_GID: i32 = 15;
+    pub const CURRENT_COMM: i32 = 16;
+    pub const SOCKET_COOKIE: i32 = 46;
+    pub const SETSOCKOPT: i32 = 49;
+    pub const GETSOCKOPT: i32 = 57;
+    pub const NETNS_COOKIE: i32 = 122;
+    pub const CURRENT_ANCESTOR_CGROUP: i32 = 123;
+    pub const RING_OUTPUT: i32 = 130;
+    pub const SET_RETVAL: i32 = 187;
+}
+
+/// Offsets in `struct bpf_sock_addr`.
+const USER_PORT: i16 = 24;
+const TYPE: i16 = 32;
+
+/// Places below the stack's top (R10).
+mod at {
+    pub const KEY: i16 = -4;
+    pub const OPTION: i16 = -8;
+    pub const ENVIRONMENT: i16 = -16;
+    pub const COOKIE: i16 = -24;
+    pub const RECORD: i16 = -56;
+}
+
+const SOL_SOCKET: i32 = 1;
+const SO_REUSEPORT: i32 = 15;
+
+/// The bit of a key that tells a datagram port from a stream port.
+pub const DATAGRAM: u32 = 1 << 16;
+
+/// Offsets in the value of `ports`, and the bit that asks for SO_REUSEPORT.
+pub const OWNER: i16 = 0;
+/// How often a stranger was refused.
+pub const REFUSED: i16 = 8;
+/// Whether the monitor holds what is listened on.
+pub const HELD: i16 = 16;
+
+/// The length of a record in a ring.
+pub const RECORD_BYTES: i32 = 32;
+
+/// A place to jump to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Label {
+    Unowned,
+    Owner,
+    Done,
+    Stranger,
+    Report,
+    Deny,
+    Allow,
+}
+
+/// Instructions, and jumps whose places are not known yet.
+#[derive(Debug, Default)]
+struct Assembler {
+    code: Vec<Instruction>,
+    jumps: Vec<(usize, Label)>,
+    labels: Vec<(Label, usize)>,
+}
+
+impl Assembler {
+    fn push(&mut self, code: u8, to: u8, from: u8, offset: i16, immediate: i32) {
+        let registers = to | from << 4;
+        self.code.push(Instruction { code, registers, offset, immediate });
+    }
+
+    /// `to = immediate`, sign-extended.
+    fn set(&mut self, to: u8, immediate: i32) {
+        self.push(0xb7, to, 0, 0, immediate);
+    }
+
+    /// `to = from`.
+    fn copy(&mut self, to: u8, from: u8) {
+        self.push(0xbf, to, from, 0, 0);
+    }
+
+    /// `to = top of the stack + offset`.
+    fn address(&mut self, to: u8, offset: i16) {
+        self.copy(to, 10);
+        self.push(0x07, to, 0, 0, offset.into());
+    }
+
+    /// `to = 64 bits`: two instructions. `kind` 1: a map by its descriptor.
+    fn wide(&mut self, to: u8, kind: u8, value: u64) {
+        let low = (value & 0xffff_ffff) as u32;
+        self.push(0x18, to, kind, 0, low.cast_signed());
+        self.push(0, 0, 0, 0, ((value >> 32) as u32).cast_signed());
+    }
+
+    fn map(&mut self, to: u8, descriptor: i32) {
+        self.wide(to, 1, u64::from(descriptor.cast_unsigned()));
+    }
+
+    /// `to = *(u32 *)(from + offset)`.
+    fn load32(&mut self, to: u8, from: u8, offset: i16) {
+        self.push(0x61, to, from, offset, 0);
+    }
+
+    fn load64(&mut self, to: u8, from: u8, offset: i16) {
+        self.push(0x79, to, from, offset, 0);
+    }
+
+    /// `*(u32 *)(stack + offset) = from`.
+    fn keep32(&mut self, offset: i16, from: u8) {
+        self.push(0x63, 10, from, offset, 0);
+    }
+
+    fn keep64(&mut self, offset: i16, from: u8) {
+        self.push(0x7b, 10, from, offset, 0);
+    }
+
+    /// `*(u32 *)(stack + offset) = immediate`.
+    fn put32(&mut self, offset: i16, immediate: i32) {
+        self.push(0x62, 10, 0, offset, immediate);
+    }
+
+    fn call(&mut self, helper: i32) {
+        self.push(0x85, 0, 0, 0, helper);
+    }
+
+    fn jump(&mut self, code: u8, left: u8, right: u8, immediate: i32, to: Label) {
+        self.jumps.push((self.code.len(), to));
+        self.push(code, left, right, 0, immediate);
+    }
+
+    fn jump_if_zero(&mut self, register: u8, to: Label) {
+        self.jump(0x15, register, 0, 0, to);
+    }
+
+    fn jump_if_not_zero(&mut self, register: u8, to: Label) {
+        self.jump(0x55, register, 0, 0, to);
+    }
+
+    fn jump_if_equal(&mut self, left: u8, right: u8, to: Label) {
+        self.jump(0x1d, left, right, 0, to);
+    }
+
+    fn jump_if_other(&mut self, left: u8, right: u8, to: Label) {
+        self.jump(0x5d, left, right, 0, to);
+    }
+
+    fn go(&mut self, to: Label) {
+        self.jump(0x05, 0, 0, 0, to);
+    }
+
+    fn label(&mut self, label: Label) {
+        self.labels.push((label, self.code.len()));
+    }
+
+    fn end(&mut self, verdict: i32) {
+        self.set(0, verdict);
+        self.push(0x95, 0, 0, 0, 0);
+    }
+
+    fn finish(mut self) -> Vec<Instruction> {
+        for (from, label) in self.jumps {
+            let place =
+                self.labels.iter().find(|(name, _)| *name == label).map(|(_, place)| *place);
+            // From the instruction after the jump on. A label that is nowhere leads to the jump itself,
+            // which the verifier refuses as an endless loop.
+            let distance = place.and_then(|place| i16::try_from(place).ok()).unwrap_or(0)
+                - i16::try_from(from).unwrap_or(0)
+                - 1;
+            if let Some(jump) = self.code.get_mut(from) {
+                jump.offset = distance;
+            }
+        }
+        self.code
+    }
+}
+
+/// The program for environments whose cgroups are `level` below the root of the v2 tree, and for the
+/// network namespace of `cookie` (socket(7), `SO_NETNS_COOKIE`).
+#[must_use]
+pub fn bind(maps: Maps, level: u32, cookie: u64) -> Vec<Instruction> {
+    let mut a = Assembler::default();
+    // R6: the context. A container's ports are none of our business.
+    a.copy(6, 1);
+    a.call(call::NETNS_COOKIE);
+    a.wide(1, 0, cookie);
+    a.jump_if_other(0, 1, Label::Allow);
+
+    // R8: the key. Port 0 asks for any free one.
+    a.load32(8, 6, USER_PORT);
+    a.push(0xdc, 8, 0, 0, 16);
+    a.jump_if_zero(8, Label::Allow);
+    a.load32(1, 6, TYPE);
+    a.push(0x15, 1, 0, 1, 1);
+    a.push(0x47, 8, 0, 0, DATAGRAM.cast_signed());
+    a.keep32(at::KEY, 8);
+
+    // R9: the caller's environment, or what is as deep; 0 for what is not so deep.
+    a.set(1, level.cast_signed());
+    a.call(call::CURRENT_ANCESTOR_CGROUP);
+    a.keep64(at::ENVIRONMENT, 0);
+    a.copy(9, 0);
+    a.map(1, maps.ports);
+    a.address(2, at::KEY);
+    a.call(call::MAP_LOOKUP);
+    a.jump_if_zero(0, Label::Unowned);
+    // R7: who owns it.
+    a.copy(7, 0);
+    a.load64(1, 7, OWNER);
+    a.jump_if_equal(1, 9, Label::Owner);
+
+    // Another's. Counted there; told to the caller's environment, or to the owner where it has none.
+    a.set(1, 1);
+    a.push(0xdb, 7, 1, REFUSED, 0);
+    a.map(1, maps.rings);
+    a.address(2, at::ENVIRONMENT);
+    a.call(call::MAP_LOOKUP);
+    a.put32(at::RECORD + 12, 0);
+    a.jump_if_not_zero(0, Label::Report);
+    a.go(Label::Stranger);
+
+    a.label(Label::Unowned);
+    a.map(1, maps.rings);
+    a.address(2, at::ENVIRONMENT);
+    a.call(call::MAP_LOOKUP);
+    a.jump_if_zero(0, Label::Allow);
+    a.put32(at::RECORD + 12, 0);
+    a.go(Label::Report);
+
+    a.label(Label::Stranger);
+    a.load64(1, 7, OWNER);
+    a.keep64(at::ENVIRONMENT, 1);
+    a.map(1, maps.rings);
+    a.address(2, at::ENVIRONMENT);
+    a.call(call::MAP_LOOKUP);
+    a.jump_if_zero(0, Label::Deny);
+    a.put32(at::RECORD + 12, 1);
+
+    // R0: a ring. The record: pid, uid, key, whether it was a stranger, the program's name.
+    a.label(Label::Report);
+    a.copy(9, 0);
+    a.call(call::CURRENT_PID_TGID);
+    a.push(0x77, 0, 0, 0, 32);
+    a.keep32(at::RECORD, 0);
+    a.call(call::CURRENT_UID_GID);
+    a.keep32(at::RECORD + 4, 0);
+    a.keep32(at::RECORD + 8, 8);
+    a.address(1, at::RECORD + 16);
+    a.set(2, 16);
+    a.call(call::CURRENT_COMM);
+    a.copy(1, 9);
+    a.address(2, at::RECORD);
+    a.set(3, RECORD_BYTES);
+    a.set(4, 0);
+    a.call(call::RING_OUTPUT);
+    a.label(Label::Deny);
+    a.set(1, -libc::EACCES);
+    a.call(call::SET_RETVAL);
+    a.end(0);
+
+    // The owner. A held socket is still bound when the next instance binds beside it; which sockets did
+    // not ask for that themselves is remembered.
+    a.label(Label::Owner);
+    a.load64(1, 7, HELD);
+    a.jump_if_zero(1, Label::Done);
+    for (helper, value) in [(call::GETSOCKOPT, 0), (call::SETSOCKOPT, 1)] {
+        a.put32(at::OPTION, value);
+        a.copy(1, 6);
+        a.set(2, SOL_SOCKET);
+        a.set(3, SO_REUSEPORT);
+        a.address(4, at::OPTION);
+        a.set(5, 4);
+        a.call(helper);
+        if helper == call::GETSOCKOPT {
+            a.load32(1, 10, at::OPTION);
+            a.jump_if_not_zero(1, Label::Done);
+        } else {
+            a.jump_if_not_zero(0, Label::Done);
+        }
+    }
+    a.copy(1, 6);
+    a.call(call::SOCKET_COOKIE);
+    a.keep64(at::COOKIE, 0);
+    a.map(1, maps.marked);
+    a.address(2, at::COOKIE);
+    a.address(3, at::OPTION);
+    a.set(4, 0);
+    a.call(call::MAP_UPDATE);
+    // 3: allowed, and below 1024 without a capability.
+    a.label(Label::Done);
+    a.end(3);
+    a.label(Label::Allow);
+    a.end(1);
+    a.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_jump_leads_forward_to_an_instruction() {
+        let code = bind(Maps { ports: 3, rings: 4, marked: 5 }, 2, 1);
+        for (index, instruction) in code.iter().enumerate() {
+            let class = instruction.code & 7;
+            let is_jump = class == 5 && ![0x85, 0x95].contains(&instruction.code);
+            if is_jump {
+                let to = index + 1 + usize::try_from(instruction.offset).expect("forward");
+                assert!(to < code.len(), "{index}: {instruction:?}");
+            }
+        }
+        assert!(code.len() < 128, "{}", code.len());
+    }
+}

@@ -1,0 +1,358 @@
+//! The wall: program, maps and links in the kernel, found again by their numbers.
+//!
+//! The runner builds it; monitors find it by the file that the runner left. It stands as long as one of
+//! them has it open, or for ever where a BPF file system keeps it.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::program::{self, DATAGRAM, Maps};
+use crate::model::{Port, Protocol};
+use crate::sys::bpf::{self, Hook, Map, MapKind};
+use crate::sys::files;
+use crate::sys::ring::Ring;
+
+/// The most ports and environments of one host.
+const MOST_PORTS: u32 = 1 << 17;
+const MOST_ENVIRONMENTS: u32 = 4096;
+const MOST_MARKED: u32 = 1 << 14;
+
+/// The owner of a port whose environment is stopped: no cgroup has this number.
+const NOBODY: u64 = u64::MAX;
+
+/// A port of one protocol, as the maps have it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key(u32);
+
+impl Key {
+    fn bytes(self) -> [u8; 4] {
+        self.0.to_ne_bytes()
+    }
+}
+
+impl From<Port> for Key {
+    fn from(port: Port) -> Self {
+        let protocol = if port.proto == Protocol::Tcp { 0 } else { DATAGRAM };
+        Self(u32::from(port.port) | protocol)
+    }
+}
+
+impl From<Key> for Port {
+    fn from(key: Key) -> Self {
+        let proto = if key.0 & DATAGRAM == 0 { Protocol::Tcp } else { Protocol::Udp };
+        Self { port: (key.0 & 0xffff) as u16, proto }
+    }
+}
+
+/// The value of a port: its owner's cgroup, refusals of strangers, whether it is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Owner {
+    group: u64,
+    refused: u64,
+    held: u64,
+}
+
+impl Owner {
+    fn bytes(self) -> [u8; 24] {
+        let mut bytes = [0; 24];
+        for (to, from) in bytes.chunks_exact_mut(8).zip([self.group, self.refused, self.held]) {
+            to.copy_from_slice(&from.to_ne_bytes());
+        }
+        bytes
+    }
+
+    fn read(bytes: &[u8; 24]) -> Self {
+        let mut words = bytes.chunks_exact(8).map(|word| {
+            let mut number = [0; 8];
+            number.copy_from_slice(word);
+            u64::from_ne_bytes(number)
+        });
+        let mut next = || words.next().unwrap_or_default();
+        Self { group: next(), refused: next(), held: next() }
+    }
+}
+
+/// Where the numbers of the maps are kept, and what they belong to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Saved {
+    schema: u32,
+    boot: String,
+    level: u32,
+    cookie: u64,
+    target: PathBuf,
+    ports: u32,
+    rings: u32,
+    marked: u32,
+    links: [u32; 2],
+}
+
+const SCHEMA: u32 = 1;
+
+/// The wall, opened.
+#[derive(Debug)]
+pub struct Wall {
+    ports: Map<4, 24>,
+    rings: Map<8, 4>,
+    marked: Map<8, 4>,
+    /// Held, so that the program stays attached.
+    _links: [OwnedFd; 2],
+}
+
+impl Wall {
+    /// Finds the wall that `file` tells of.
+    ///
+    /// # Errors
+    /// There is none, or it has gone with the last process that had it open (`NotFound`).
+    pub fn find(file: &Path) -> io::Result<Self> {
+        Self::open(&Saved::read(file)?)
+    }
+
+    /// Finds the wall that `file` tells of, if it is this one; or builds it, attached to the cgroup
+    /// folder `target`, for environments `level` groups below the root of the v2 tree.
+    ///
+    /// # Errors
+    /// The kernel lacks what it needs, or refused it.
+    pub fn build(file: &Path, target: &Path, level: u32) -> io::Result<Self> {
+        let cookie = netns_cookie()?;
+        if let Ok(saved) = Saved::read(file)
+            && (saved.level, saved.cookie, saved.target.as_path()) == (level, cookie, target)
+            && let Ok(wall) = Self::open(&saved)
+        {
+            return Ok(wall);
+        }
+        let ports = Map::create(MapKind::Hash, MOST_PORTS, "swrun_ports")?;
+        let pattern = Ring::create("swrun_ring")?;
+        let rings = Map::create_of_maps(MOST_ENVIRONMENTS, pattern.as_fd(), "swrun_rings")?;
+        let marked = Map::create(MapKind::LruHash, MOST_MARKED, "swrun_marked")?;
+        let number = |descriptor: &OwnedFd| descriptor.as_raw_fd();
+        let maps = Maps {
+            ports: number(ports.descriptor()),
+            rings: number(rings.descriptor()),
+            marked: number(marked.descriptor()),
+        };
+        let code = program::bind(maps, level, cookie);
+        let group = std::fs::File::open(target)?;
+        let attach = |hook, name| {
+            let program = bpf::load(&code, hook, name)?;
+            bpf::attach(program.as_fd(), group.as_fd(), hook)
+        };
+        let links = [attach(Hook::Bind4, "swrun_bind4")?, attach(Hook::Bind6, "swrun_bind6")?];
+        let saved = Saved {
+            schema: SCHEMA,
+            boot: boot()?,
+            level,
+            cookie,
+            target: target.to_owned(),
+            ports: bpf::map_number(ports.descriptor().as_fd())?,
+            rings: bpf::map_number(rings.descriptor().as_fd())?,
+            marked: bpf::map_number(marked.descriptor().as_fd())?,
+            links: [bpf::link_number(links[0].as_fd())?, bpf::link_number(links[1].as_fd())?],
+        };
+        files::replace_lightly(file, &serde_json::to_vec(&saved)?, 0o600)?;
+        Ok(Self { ports, rings, marked, _links: links })
+    }
+
+    fn open(saved: &Saved) -> io::Result<Self> {
+        let map = |number| bpf::map_of_number(number);
+        Ok(Self {
+            ports: Map::from_descriptor(map(saved.ports)?)?,
+            rings: Map::from_descriptor(map(saved.rings)?)?,
+            marked: Map::from_descriptor(map(saved.marked)?)?,
+            _links: [bpf::link_of_number(saved.links[0])?, bpf::link_of_number(saved.links[1])?],
+        })
+    }
+
+    /// Keeps the links in the folder `pins` of a BPF file system: the wall stands when every process of
+    /// ours is gone.
+    ///
+    /// # Errors
+    /// mkdir(2) or bpf(2).
+    pub fn keep(&self, pins: &Path) -> io::Result<()> {
+        if pins.exists() {
+            return Ok(());
+        }
+        std::fs::create_dir(pins)?;
+        for (link, name) in self._links.iter().zip(["bind4", "bind6"]) {
+            let path = CString::new(pins.join(name).as_os_str().as_bytes())?;
+            bpf::pin(link.as_fd(), &path)?;
+        }
+        Ok(())
+    }
+
+    /// Reserves exactly `wanted`: who owns a port now keeps it, a port that nobody wants any more is free.
+    ///
+    /// # Errors
+    /// bpf(2).
+    pub fn reserve(&self, wanted: &[Port]) -> io::Result<()> {
+        let wanted: Vec<Key> = wanted.iter().map(|port| Key::from(*port)).collect();
+        for bytes in self.ports.keys()? {
+            let key = Key(u32::from_ne_bytes(bytes));
+            if !wanted.contains(&key) && self.owner(key)?.is_some_and(|owner| owner.group == NOBODY)
+            {
+                self.ports.remove(&bytes)?;
+            }
+        }
+        for key in wanted {
+            if self.owner(key)?.is_none() {
+                let owner = Owner { group: NOBODY, refused: 0, held: 0 };
+                self.ports.set(&key.bytes(), &owner.bytes())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// How often strangers were refused `port` since it is reserved; `None` where it is not.
+    ///
+    /// # Errors
+    /// bpf(2).
+    pub fn refused(&self, port: Port) -> io::Result<Option<u64>> {
+        Ok(self.owner(port.into())?.map(|owner| owner.refused))
+    }
+
+    fn owner(&self, key: Key) -> io::Result<Option<Owner>> {
+        Ok(self.ports.get(&key.bytes())?.as_ref().map(Owner::read))
+    }
+
+    /// Moves the environment of the cgroup folder `group` in.
+    ///
+    /// # Errors
+    /// bpf(2), mmap(2).
+    pub fn enter(self, group: &Path) -> io::Result<Tenant> {
+        let id = std::fs::metadata(group)?.ino();
+        let ring = Ring::create("swrun_ring")?;
+        let number = ring.as_fd().as_raw_fd().cast_unsigned();
+        self.rings.set(&id.to_ne_bytes(), &number.to_ne_bytes())?;
+        Ok(Tenant { wall: self, id, ring, owned: Vec::new() })
+    }
+}
+
+/// An environment behind the wall: it may bind what it owns, and nothing else.
+#[derive(Debug)]
+pub struct Tenant {
+    wall: Wall,
+    id: u64,
+    ring: Ring,
+    owned: Vec<Port>,
+}
+
+/// A bind(2) that was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The process, as the host sees it.
+    pub pid: u32,
+    /// Its user.
+    pub uid: u32,
+    /// What it wanted.
+    pub port: Port,
+    /// It is not of this environment: it wanted a port of ours.
+    pub is_stranger: bool,
+    /// The thread's name: the program's own text.
+    pub program: String,
+}
+
+impl Tenant {
+    /// Owns exactly `ports`; with `is_held` their sockets are such that a second can be bound beside one
+    /// that is held.
+    ///
+    /// # Errors
+    /// bpf(2).
+    pub fn own(&mut self, ports: &[Port], is_held: bool) -> io::Result<()> {
+        let dropped: Vec<Port> =
+            self.owned.iter().copied().filter(|port| !ports.contains(port)).collect();
+        for port in dropped {
+            self.wall.ports.remove(&Key::from(port).bytes())?;
+        }
+        for port in ports {
+            let key = Key::from(*port);
+            let refused = self.wall.owner(key)?.map_or(0, |owner| owner.refused);
+            let owner = Owner { group: self.id, refused, held: u64::from(is_held) };
+            self.wall.ports.set(&key.bytes(), &owner.bytes())?;
+        }
+        self.owned = ports.to_vec();
+        Ok(())
+    }
+
+    /// Moves out: the ports stay reserved, for nobody.
+    pub fn leave(&mut self) {
+        for port in std::mem::take(&mut self.owned) {
+            let key = Key::from(port);
+            if let Ok(Some(owner)) = self.wall.owner(key) {
+                let owner = Owner { group: NOBODY, held: 0, ..owner };
+                let _ = self.wall.ports.set(&key.bytes(), &owner.bytes());
+            }
+        }
+        let _ = self.wall.rings.remove(&self.id.to_ne_bytes());
+    }
+
+    /// Whether the socket of `cookie` got SO_REUSEPORT from the wall, and did not ask for it itself.
+    #[must_use]
+    pub fn was_marked(&self, cookie: u64) -> bool {
+        matches!(self.wall.marked.get(&cookie.to_ne_bytes()), Ok(Some(_)))
+    }
+
+    /// What was refused since the last time.
+    pub fn refusals(&mut self) -> Vec<Refusal> {
+        let mut refusals = Vec::new();
+        self.ring.drain(|record| refusals.extend(Refusal::read(record)));
+        refusals
+    }
+
+    /// Readable when something was refused.
+    #[must_use]
+    pub fn ring(&self) -> BorrowedFd<'_> {
+        self.ring.as_fd()
+    }
+
+    /// Refusals of strangers, by port.
+    #[must_use]
+    pub fn refused(&self, port: Port) -> Option<u64> {
+        self.wall.refused(port).ok().flatten()
+    }
+}
+
+impl Refusal {
+    fn read(record: &[u8]) -> Option<Self> {
+        let word = |at: usize| {
+            let bytes = record.get(at..at + 4)?;
+            Some(u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+        };
+        let name = record.get(16..32)?.split(|byte| *byte == 0).next()?;
+        Some(Self {
+            pid: word(0)?,
+            uid: word(4)?,
+            port: Key(word(8)?).into(),
+            is_stranger: word(12)? == 1,
+            program: String::from_utf8_lossy(name).into_owned(),
+        })
+    }
+}
+
+impl Saved {
+    fn read(file: &Path) -> io::Result<Self> {
+        let saved: Self = serde_json::from_slice(&files::read_bounded(file, 64 << 10)?)?;
+        if saved.schema != SCHEMA || saved.boot != boot()? {
+            // Numbers of another boot are another's.
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        Ok(saved)
+    }
+}
+
+/// This boot of the host (proc_sys_kernel(5)).
+fn boot() -> io::Result<String> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    Ok(text.trim().to_owned())
+}
+
+/// The number of this process's network namespace.
+fn netns_cookie() -> io::Result<u64> {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    crate::sys::sockets::netns_cookie(socket.as_fd())
+}

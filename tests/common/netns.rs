@@ -1,0 +1,19 @@
+//! A network namespace of a test's own: its ports and settings are no other test's, and not the host's.
+#![allow(dead_code, reason = "included by what may not use it")]
+
+use std::cell::Cell;
+use std::process::Command;
+
+/// Moves this thread into a new one, with its loopback up, unless it is in its own already. Children and
+/// threads started from here on are in it too.
+pub fn enter() {
+    thread_local! {
+        static IS_IN: Cell<bool> = const { Cell::new(false) };
+    }
+    if IS_IN.replace(true) {
+        return;
+    }
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("root may");
+    let status = Command::new("ip").args(["link", "set", "lo", "up"]).status();
+    assert!(status.is_ok_and(|status| status.success()), "ip link set lo up: install iproute2");
+}
