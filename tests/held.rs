@@ -13,7 +13,7 @@ use std::process::Command;
 
 use bed::{App, Bed, get, kill, pid};
 use load::{Counts, Load};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/servers");
 const CLIENTS: usize = 4;
@@ -62,7 +62,6 @@ fn lost_only_what_was_in_hand(counts: Counts, deaths: u64) {
 }
 
 const SERVERS: [&str; 3] = ["server.js", "server.py", "server.c"];
-const QUICK: &str = "[restart]\nfirst-delay = \"300ms\"";
 
 #[test]
 fn a_killed_app_refuses_nobody() {
@@ -88,13 +87,28 @@ fn a_killed_app_refuses_nobody() {
     bed.end();
 }
 
+/// Adds lines at the end of the profile, where its variables are.
+fn add(bed: &Bed, app: &App, lines: &str) {
+    let profile = bed.profile_path(app);
+    let text = fs::read_to_string(&profile).expect("just written");
+    fs::write(&profile, text + lines).expect("our own file");
+}
+
+const DRAINS: &str = "DRAIN = \"1\"\n";
+
+#[track_caller]
+fn nothing_was_lost(counts: Counts) {
+    println!("{counts:?}");
+    let Counts { good, refused, broken, timed_out } = counts;
+    assert_eq!([refused, broken, timed_out].map(|count| count.into_inner()), [0, 0, 0]);
+    assert!(good.into_inner() > 0);
+}
+
 #[test]
 fn a_restart_loses_nothing_of_an_app_that_drains() {
     let bed = Bed::running();
     let app = server(&bed, "shop", "server.js", "");
-    let profile = bed.profile_path(&app);
-    let text = fs::read_to_string(&profile).expect("just written");
-    fs::write(&profile, text + "DRAIN = \"1\"\n").expect("our own file");
+    add(&bed, &app, DRAINS);
     bed.start(&app);
     let load = Load::begin(address(&app), CLIENTS);
     for _ in 0..5 {
@@ -102,10 +116,7 @@ fn a_restart_loses_nothing_of_an_app_that_drains() {
         bed.ok(&["restart", "shop"]);
     }
     load.wait_for(30);
-    let counts = load.end();
-    println!("{counts:?}");
-    let Counts { refused, broken, timed_out, .. } = counts;
-    assert_eq!([refused, broken, timed_out].map(|count| count.into_inner()), [0, 0, 0]);
+    nothing_was_lost(load.end());
     bed.end();
 }
 
@@ -130,5 +141,119 @@ fn connections_wait_while_there_is_no_app_and_not_once_it_is_stopped() {
     let refused = get(app.port, "/").expect_err("nobody is to answer");
     assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
     assert_eq!(bed.status(&app)["ports"][0]["state"], "reserved");
+    bed.end();
+}
+
+#[test]
+fn a_reload_loses_nothing_of_an_app_that_drains() {
+    let bed = Bed::running();
+    let app = server(&bed, "shop", "server.js", "");
+    add(&bed, &app, DRAINS);
+    let mut before = bed.start(&app);
+    let load = Load::begin(address(&app), CLIENTS);
+    for _ in 0..5 {
+        load.wait_for(30);
+        let said = bed.ok(&["reload", "shop"]);
+        let after = bed.status(&app);
+        assert!(said.contains("is reloaded"), "{said}");
+        assert_ne!(after["pid"], before["pid"]);
+        assert_eq!(after["instances"].as_array().expect("a list").len(), 1, "{after:#}");
+        is_held(&after);
+        before = after;
+    }
+    load.wait_for(30);
+    nothing_was_lost(load.end());
+    bed.end();
+}
+
+#[test]
+fn a_reload_of_an_app_that_just_dies_loses_only_what_is_in_its_hands() {
+    let bed = Bed::running();
+    for file in SERVERS {
+        let name = file.replace('.', "-");
+        let app = server(&bed, &name, file, "");
+        bed.start(&app);
+        let load = Load::begin(address(&app), CLIENTS);
+        for _ in 0..3 {
+            load.wait_for(30);
+            bed.ok(&["reload", &name]);
+        }
+        load.wait_for(30);
+        lost_only_what_was_in_hand(load.end(), 3);
+        bed.ok(&["stop", &name]);
+    }
+    bed.end();
+}
+
+#[test]
+fn a_reload_that_cannot_work_changes_nothing() {
+    let bed = Bed::running();
+    let app = server(&bed, "shop", "server.js", "");
+    let before = bed.start(&app);
+    let script = app.home.join("server.js");
+    let good = fs::read_to_string(&script).expect("just written");
+    let load = Load::begin(address(&app), CLIENTS);
+    // It dies before it listens; what it said is told.
+    fs::write(&script, "console.error('no such module'); process.exit(3);").expect("our own file");
+    let said = bed.fails(1, &["reload", "shop"]);
+    assert!(said.contains("the old one goes on: it ended before it was ready"), "{said}");
+    assert!(said.contains("no such module"), "{said}");
+    load.wait_for(30);
+    let after = bed.status(&app);
+    assert_eq!((&after["pid"], &after["state"]), (&before["pid"], &"online".into()));
+    assert_eq!(after["unstable"], 0);
+    // A spec that cannot be started is refused before anything is begun.
+    fs::remove_file(&script).expect("our own file");
+    let profile = fs::read_to_string(bed.profile_path(&app)).expect("readable");
+    fs::write(bed.profile_path(&app), profile.replace("[\"node\"", "[\"nodeless\""))
+        .expect("our own file");
+    let said = bed.fails(1, &["reload", "shop"]);
+    assert!(said.contains("was not reloaded, and goes on as it was"), "{said}");
+    fs::write(bed.profile_path(&app), profile).expect("our own file");
+    fs::write(&script, good).expect("our own file");
+    load.wait_for(30);
+    bed.ok(&["reload", "shop"]);
+    load.wait_for(30);
+    lost_only_what_was_in_hand(load.end(), 1);
+    bed.end();
+}
+
+#[test]
+fn scaling_up_and_down_loses_nothing() {
+    let bed = Bed::running();
+    let app = server(&bed, "shop", "server.js", "");
+    add(&bed, &app, DRAINS);
+    bed.start(&app);
+    let load = Load::begin(address(&app), CLIENTS);
+    let count = |status: &Value| status["instances"].as_array().expect("a list").len();
+    for wanted in [3, 1, 2] {
+        load.wait_for(30);
+        bed.ok(&["scale", "shop", &wanted.to_string()]);
+        let status = bed.status(&app);
+        assert_eq!((count(&status), &status["state"]), (wanted, &"online".into()), "{status:#}");
+        assert_eq!(
+            status["memory"]["max"],
+            status["instances"][0]["memory"]["max"].as_u64().expect("known") * wanted as u64
+        );
+    }
+    // All of them serve.
+    let instances: std::collections::BTreeSet<String> =
+        (0..200).map(|_| get(app.port, "/").expect("it serves")).collect();
+    assert_eq!(instances.len(), 2, "{instances:?}");
+    // A reload replaces them all; a restart keeps their number, and so does a new runner.
+    let before = bed.status(&app);
+    bed.ok(&["reload", "shop"]);
+    let after = bed.status(&app);
+    let pids = |status: &Value| -> Vec<Value> {
+        status["instances"].as_array().expect("a list").iter().map(|i| i["pid"].clone()).collect()
+    };
+    assert!(pids(&after).iter().all(|pid| !pids(&before).contains(pid)), "{before:#}\n{after:#}");
+    load.wait_for(30);
+    nothing_was_lost(load.end());
+    bed.ok(&["stop", "shop"]);
+    bed.ok(&["start", "shop"]);
+    assert_eq!(count(&bed.status(&app)), 2);
+    let said = bed.fails(2, &["scale", "shop", "0"]);
+    assert!(said.contains("1..=64"), "{said}");
     bed.end();
 }

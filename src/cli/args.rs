@@ -54,6 +54,12 @@ pub enum Command {
     Stop(Order),
     /// Stop and start environments, with their profiles and .env files as they are now
     Restart(Order),
+    /// Replace running instances by new ones, the old ones last: no connection is refused
+    Reload(Order),
+    /// Run so many instances of an environment, on the same ports
+    Scale(Scale),
+    /// Show who owns, holds and wants which port
+    Ports(Ports),
     /// Stop environments and forget them; gone for the next boot too
     #[command(alias = "del")]
     Delete(Order),
@@ -160,6 +166,30 @@ pub struct Order {
     /// Do not wait for the outcome
     #[arg(long)]
     pub no_wait: bool,
+}
+
+/// `swrun scale`.
+#[derive(Debug, clap::Args)]
+pub struct Scale {
+    /// The environment, by name or target
+    #[arg(value_name = "ENV", value_parser = NonEmptyStringValueParser::new())]
+    pub environment: String,
+    /// How many instances
+    #[arg(value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub instances: u32,
+    /// Do not wait for the outcome
+    #[arg(long)]
+    pub no_wait: bool,
+}
+
+/// `swrun ports`.
+#[derive(Debug, clap::Args)]
+pub struct Ports {
+    #[command(flatten)]
+    pub selection: Selection,
+    /// One JSON document on stdout
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `swrun start`: environments, or with `--name` a program.

@@ -68,10 +68,13 @@ pub fn unexpected() -> Failure {
 /// the operator's to choose.
 fn is_waiting(ask: &Ask) -> bool {
     match ask {
-        Ask::Status { .. } | Ask::Show { .. } => false,
-        Ask::Start(order) | Ask::Stop(order) | Ask::Restart(order) | Ask::Delete(order) => {
-            order.wait
-        }
+        Ask::Status { .. } | Ask::Show { .. } | Ask::Ports { .. } => false,
+        Ask::Start(order)
+        | Ask::Stop(order)
+        | Ask::Restart(order)
+        | Ask::Reload(order)
+        | Ask::Scale { order, .. }
+        | Ask::Delete(order) => order.wait,
         Ask::StartAdHoc(ad_hoc) => ad_hoc.wait,
         Ask::Kill {} => true,
     }

@@ -11,7 +11,7 @@ use super::{adhoc, orders};
 use crate::formats::{journal, memory_file, spec_file};
 use crate::model::{
     CpuStatus, EnvName, EnvSpec, EnvironmentStatus, LeakStatus, MemoryStatus, Phase, PidsStatus,
-    PortStatus, RunnerStatus, STATUS_SCHEMA, StatusDocument, Wanted,
+    Port, PortLine, PortStatus, PortsDocument, RunnerStatus, STATUS_SCHEMA, StatusDocument, Wanted,
 };
 use crate::policy::access::{Class, Peer, is_allowed};
 use crate::wire::ask::{AdHoc, Answer, Ask, Order, Outcome, ProcessLine, Refusal, ShowDocument};
@@ -49,6 +49,17 @@ pub async fn answer(
         Ask::Restart(order) => {
             carry_out(&runner, &peer, order, orders::Verb::Restart, Class::Operate, &progress).await
         }
+        Ask::Reload(order) => {
+            carry_out(&runner, &peer, order, orders::Verb::Reload, Class::Operate, &progress).await
+        }
+        Ask::Scale { order, instances } => {
+            let verb = orders::Verb::Scale(instances);
+            carry_out(&runner, &peer, order, verb, Class::Operate, &progress).await
+        }
+        Ask::Ports { targets } => match select(&runner, &peer, &targets, Class::See) {
+            Ok(entries) => Ok(Answer::Ports(ports(&runner, entries).await)),
+            Err(refusal) => Err(refusal),
+        },
         Ask::Delete(order) => {
             carry_out(&runner, &peer, order, orders::Verb::Delete, Class::Admin, &progress).await
         }
@@ -184,6 +195,8 @@ async fn carry_out(
             orders::Verb::Start => "starting",
             orders::Verb::Stop | orders::Verb::Delete => "stopping",
             orders::Verb::Restart => "restarting",
+            orders::Verb::Reload => "reloading",
+            orders::Verb::Scale(_) => "scaling",
         };
         let news = Answer::Progress { name: entry.name.to_string(), text: text.to_owned() };
         // Who asked may have gone; the order is carried out all the same.
@@ -200,7 +213,7 @@ async fn carry_out(
 
 /// Problems of profiles name paths and users, and are found with root's eyes: root's to read.
 fn for_peer(outcome: Outcome, peer: &Peer) -> Outcome {
-    if is_allowed(peer, Class::Admin, &[]) || !outcome.text.contains('\n') {
+    if is_allowed(peer, Class::Admin, &[]) || !outcome.text.starts_with("cannot be started:\n") {
         return outcome;
     }
     let text = "cannot be started: its profile has errors; root sees them with \"swrun check\"";
@@ -216,6 +229,48 @@ async fn start_ad_hoc(runner: &Rc<Runner>, peer: &Peer, ad_hoc: &AdHoc) -> Resul
         if entry.connection().is_some() { orders::Verb::Restart } else { orders::Verb::Start };
     let outcome = orders::carry_out(Rc::clone(runner), entry, verb, ad_hoc.wait).await;
     Ok(Answer::Done { outcomes: vec![outcome] })
+}
+
+/// All about the ports, of running environments as their monitors say.
+async fn ports(runner: &Rc<Runner>, entries: Vec<Rc<Entry>>) -> PortsDocument {
+    let mut asked = JoinSet::new();
+    for entry in entries {
+        let runner = Rc::clone(runner);
+        asked.spawn_local(async move {
+            let link = entry.connection();
+            let reply = match link {
+                Some(link) => {
+                    tokio::time::timeout(REPORT_WITHIN, link.ask(Request::Ports)).await.ok()
+                }
+                None => None,
+            };
+            match reply {
+                Some(Some(Reply::Ports(lines))) => lines,
+                _ => resting_ports(&runner, &entry).await,
+            }
+        });
+    }
+    let mut ports: Vec<PortLine> = asked.join_all().await.into_iter().flatten().collect();
+    ports.sort_by(|a, b| (&a.environment, a.port).cmp(&(&b.environment, b.port)));
+    PortsDocument { schema: 1, ports }
+}
+
+/// The ports of an environment without a monitor.
+async fn resting_ports(runner: &Rc<Runner>, entry: &Rc<Entry>) -> Vec<PortLine> {
+    let status = environment(runner, entry).await;
+    let line = |port: PortStatus| PortLine {
+        environment: status.name.clone(),
+        port: port.port,
+        proto: port.proto,
+        state: port.state,
+        pid: None,
+        program: None,
+        processes: None,
+        queue: None,
+        backlog: None,
+        refused: runner.refused(Port { port: port.port, proto: port.proto }),
+    };
+    status.ports.iter().cloned().map(line).collect()
 }
 
 async fn status(runner: &Rc<Runner>, entries: Vec<Rc<Entry>>) -> StatusDocument {

@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::adhoc;
+use super::link::Link;
 use super::profiles::Known;
 use super::registry::{Entry, Runner, View};
 use crate::formats::{journal, spec_file};
@@ -11,6 +12,8 @@ use crate::model::{Cause, EnvName, EnvSpec, Phase, Wanted};
 use crate::sys::files;
 use crate::wire::ask::Outcome;
 use crate::wire::keep::{Brief, Reply, Request};
+
+mod reload;
 
 /// How long an order waits for an environment that neither comes up nor fails.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -30,6 +33,10 @@ pub enum Verb {
     Stop,
     /// Stop, and start anew.
     Restart,
+    /// Replace every instance by a new one that is up.
+    Reload,
+    /// Run so many instances.
+    Scale(u32),
     /// Stop, and forget.
     Delete,
 }
@@ -45,13 +52,15 @@ pub async fn carry_out(runner: Rc<Runner>, entry: Rc<Entry>, verb: Verb, wait: b
         let text = "was deleted meanwhile".to_owned();
         return Outcome { name: entry.name.to_string(), ok: verb == Verb::Delete, text };
     }
-    if matches!(verb, Verb::Start | Verb::Restart) {
+    if matches!(verb, Verb::Start | Verb::Restart | Verb::Reload) {
         until_stopped(&entry).await;
     }
     let outcome = match verb {
         Verb::Start => start(&runner, &entry, wait).await,
         Verb::Stop => stop(&runner, &entry, wait).await,
         Verb::Restart => restart(&runner, &entry, wait).await,
+        Verb::Reload => reload::reload(&runner, &entry, wait).await,
+        Verb::Scale(instances) => reload::scale(&runner, &entry, instances, wait).await,
         Verb::Delete => delete(&runner, &entry).await,
     };
     let (ok, text) = match outcome {
@@ -129,30 +138,11 @@ async fn restart(runner: &Rc<Runner>, entry: &Rc<Entry>, wait: bool) -> Result<S
     let Some(link) = entry.connection() else {
         return Box::pin(start(runner, entry, wait)).await;
     };
-    let path = runner.places.spec(&entry.name);
-    let before = std::fs::read(&path).ok();
-    renew_spec(runner, entry).await?;
     let mut views = entry.view.subscribe();
-    let asked = tokio::time::timeout(PATIENCE, link.ask(Request::Restart)).await;
     // As it was when the trial start had worked: what happened during that is not the outcome.
-    let seen = match asked {
-        Err(_) => {
-            return Err(format!("its monitor did not answer within {} s", PATIENCE.as_secs()));
-        }
-        Ok(Some(Reply::Accepted(seen))) => seen,
-        Ok(Some(Reply::Failed(why))) => {
-            // What runs goes on with what it had, also when its monitor has to begin again.
-            if let Some(before) = before
-                && let Err(error) = files::replace(&path, &before, 0o600)
-            {
-                tracing::error!("could not put back \"{}\": {error}", path.display());
-            }
-            return Err(format!("was not restarted, and goes on as it was: {why}"));
-        }
-        Ok(Some(Reply::Report(_)) | None) => {
-            return Err("its monitor ended meanwhile; see \"swrun status\"".to_owned());
-        }
-    };
+    let seen = ask_with_new_spec(runner, entry, &link, Request::Restart)
+        .await?
+        .map_err(|why| format!("was not restarted, and goes on as it was: {why}"))?;
     runner.want(entry, Wanted::Online)?;
     if !wait {
         return Ok("is asked to restart".to_owned());
@@ -160,6 +150,38 @@ async fn restart(runner: &Rc<Runner>, entry: &Rc<Entry>, wait: bool) -> Result<S
     let (ends, pid) = (seen.ends, seen.pid);
     let grace = grace(runner, entry);
     until(entry, &mut views, "restart", grace, |view| came_up(view, ends, pid)).await
+}
+
+/// Writes the spec as the profile is now and asks the monitor to go over to it; gives what it was like
+/// when the monitor accepted, or why it did not: then the spec is as it was.
+///
+/// # Errors
+/// The profile has errors, or the monitor does not answer.
+async fn ask_with_new_spec(
+    runner: &Rc<Runner>,
+    entry: &Rc<Entry>,
+    link: &Link,
+    request: Request,
+) -> Result<Result<Box<Brief>, String>, String> {
+    let path = runner.places.spec(&entry.name);
+    let before = std::fs::read(&path).ok();
+    renew_spec(runner, entry).await?;
+    match tokio::time::timeout(PATIENCE, link.ask(request)).await {
+        Err(_) => Err(format!("its monitor did not answer within {} s", PATIENCE.as_secs())),
+        Ok(Some(Reply::Accepted(seen))) => Ok(Ok(seen)),
+        Ok(Some(Reply::Failed(why))) => {
+            // What runs goes on with what it had, also when its monitor has to begin again.
+            if let Some(before) = before
+                && let Err(error) = files::replace(&path, &before, 0o600)
+            {
+                tracing::error!("could not put back \"{}\": {error}", path.display());
+            }
+            Ok(Err(why))
+        }
+        Ok(Some(Reply::Report(_) | Reply::Ports(_)) | None) => {
+            Err("its monitor ended meanwhile; see \"swrun status\"".to_owned())
+        }
+    }
 }
 
 async fn stop(runner: &Rc<Runner>, entry: &Rc<Entry>, wait: bool) -> Result<String, String> {
@@ -283,6 +305,11 @@ pub async fn renew_spec(runner: &Runner, entry: &Entry) -> Result<(), String> {
         Err(text) => return Err(format!("cannot be started:\n{text}")),
     };
     adhoc::add_port_of_env_file(runner, &mut known).await?;
+    if let (Some(spec), Some(scale)) =
+        (&mut known.spec, runner.saved(&entry.name).and_then(|saved| saved.scale))
+    {
+        spec.instances = scale;
+    }
     let spec: &EnvSpec = known.spec.as_ref().ok_or("cannot be started: its profile has errors")?;
     spec_file::write(&path, spec)
         .map_err(|e| format!("its spec \"{}\" could not be written: {e}", path.display()))?;

@@ -156,7 +156,7 @@ impl Runner {
         if self.was_damaged {
             // What was saved last is lost: what runs was wanted, so nobody is to stop it.
             for name in &living {
-                let saved = Saved { wanted: Wanted::Online, deleted: false };
+                let saved = Saved { wanted: Wanted::Online, deleted: false, scale: None };
                 let changed = self.change(|state| {
                     state.environments.insert(name.clone(), saved);
                 });
@@ -315,10 +315,24 @@ impl Runner {
     /// It could not be saved; nothing is changed then.
     pub fn want(&self, entry: &Entry, wanted: Wanted) -> Result<(), String> {
         self.change(|state| {
-            state.environments.insert(entry.name.clone(), Saved { wanted, deleted: false });
+            let scale = state.environments.get(&entry.name).and_then(|saved| saved.scale);
+            let saved = Saved { wanted, deleted: false, scale };
+            state.environments.insert(entry.name.clone(), saved);
         })?;
         entry.wanted.send_replace(wanted);
         Ok(())
+    }
+
+    /// Wants so many instances of an environment, and saves it.
+    ///
+    /// # Errors
+    /// It could not be saved; nothing is changed then.
+    pub fn want_scale(&self, entry: &Entry, instances: u32) -> Result<(), String> {
+        let wanted = *entry.wanted.borrow();
+        self.change(|state| {
+            let saved = Saved { wanted, deleted: false, scale: Some(instances) };
+            state.environments.insert(entry.name.clone(), saved);
+        })
     }
 
     /// Saves that an environment is deleted (`keep_tombstone`: its profile file is still there).
@@ -328,7 +342,7 @@ impl Runner {
     pub fn want_deleted(&self, name: &EnvName, keep_tombstone: bool) -> Result<(), String> {
         self.change(|state| {
             if keep_tombstone {
-                let saved = Saved { wanted: Wanted::Stopped, deleted: true };
+                let saved = Saved { wanted: Wanted::Stopped, deleted: true, scale: None };
                 state.environments.insert(name.clone(), saved);
             } else {
                 state.environments.remove(name);

@@ -30,6 +30,9 @@ pub struct Saved {
     /// Deleted, though its profile file may be there: only `start NAME` brings it back.
     #[serde(default)]
     pub deleted: bool,
+    /// How many instances were ordered by `scale`, over what the profile says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale: Option<u32>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -139,7 +142,7 @@ mod tests {
 
     fn state(wanted: Wanted) -> State {
         let name = EnvName::parse("shop").expect("a good name");
-        let saved = Saved { wanted, deleted: false };
+        let saved = Saved { wanted, deleted: false, scale: None };
         State { environments: [(name, saved)].into(), auto_uids: BTreeMap::new() }
     }
 

@@ -15,8 +15,8 @@
 //! ```
 //!
 //! - An instance's phase owns its data; `Gone` is its absence from the set.
-//! - A new instance is launched only for one that is gone: never more than wanted, and never two on
-//!   one port (overlap is the reload's business).
+//! - A new instance is launched only for one that is gone: never more than wanted, but for one more
+//!   while a reload replaces them one by one (`reload`).
 //! - `Stop` clears every pending retry, so a restart cannot overtake it.
 //! - A wanted environment always has a next step: a live instance, a retry, or a stated reason.
 #![forbid(unsafe_code)]
@@ -24,11 +24,15 @@
 mod instance;
 #[cfg(test)]
 mod properties;
+mod reload;
+#[cfg(test)]
+mod reload_tests;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub use instance::{Instance, InstancePhase};
+use reload::Reload;
 
 use crate::model::{Cause, Phase, Restart, Wanted};
 use crate::policy::restart::{History, Verdict};
@@ -42,6 +46,8 @@ pub enum Event {
     Stop,
     /// End what runs, gracefully, and run it anew without a pause.
     Restart,
+    /// Replace every instance by a new one, which must be ready before the old one is asked to end.
+    Reload,
     /// The instance runs and is ready.
     Running {
         /// Which.
@@ -99,6 +105,11 @@ pub enum Action {
         /// How long.
         delay: Duration,
     },
+    /// A reload has ended.
+    Reloaded {
+        /// The new instance that failed, and how; the old ones go on.
+        failed: Option<(u32, String)>,
+    },
     /// Write down that there is no next try.
     Rest {
         /// Why.
@@ -140,6 +151,7 @@ pub struct Environment {
     /// How many launches since `Start` came after the first ones.
     restarts: u32,
     launches: u32,
+    reload: Option<Reload>,
 }
 
 impl Environment {
@@ -156,6 +168,7 @@ impl Environment {
             resting: None,
             restarts: 0,
             launches: 0,
+            reload: None,
         }
     }
 
@@ -186,10 +199,12 @@ impl Environment {
                 self.order(Wanted::Online);
             }
             Event::Stop => {
+                self.end_reload("it was ordered to stop", &mut actions);
                 self.order(Wanted::Stopped);
                 self.stop_all(Cause::Stopped, now, &mut actions);
             }
             Event::Restart => {
+                self.end_reload("it was ordered to restart", &mut actions);
                 self.order(Wanted::Online);
                 self.stop_all(Cause::Restarted, now, &mut actions);
             }
@@ -201,15 +216,19 @@ impl Environment {
                     actions.push(Action::Signal { id });
                 }
             }
+            Event::Reload => self.begin_reload(&mut actions),
             Event::Running { id } => {
                 if let Some(instance) = self.instances.get_mut(&id) {
                     instance.came_up(now);
                 }
+                self.reload_is_up(id, now, &mut actions);
             }
             Event::NotStarted { id } => self.gone(id, Cause::StartFailed, now, &mut actions),
             Event::Ended { id, cause } => self.gone(id, cause, now, &mut actions),
             Event::Tick => {}
         }
+        self.go_on_reloading(now, &mut actions);
+        self.trim(now, &mut actions);
         for (id, instance) in &mut self.instances {
             if instance.is_overdue(now) {
                 actions.push(Action::Kill { id: *id });
@@ -238,6 +257,9 @@ impl Environment {
         let Some(instance) = self.instances.remove(&id) else { return };
         let cause = instance.cause_of_end(kernel_says);
         actions.push(Action::Record { id, cause });
+        if self.reload_is_gone(id, cause, actions) {
+            return;
+        }
         let was_ordered =
             matches!(cause, Cause::Stopped | Cause::Restarted) || instance.was_ordered_to_stop();
         if self.wanted == Wanted::Stopped || was_ordered || self.resting.is_some() {
@@ -269,15 +291,34 @@ impl Environment {
         }
         self.retry = None;
         while self.live() < self.rules.instances {
-            let id = self.next_id;
-            // Group names must not repeat while one exists; after four billion starts they may.
-            self.next_id = self.next_id.checked_add(1).unwrap_or(1);
-            self.instances.insert(id, Instance::starting(now));
-            self.launches = self.launches.saturating_add(1);
-            if self.launches > self.rules.instances {
-                self.restarts = self.restarts.saturating_add(1);
+            self.launch(now, actions);
+        }
+    }
+
+    fn launch(&mut self, now: Duration, actions: &mut Vec<Action>) -> u32 {
+        let id = self.next_id;
+        // Group names must not repeat while one exists; after four billion starts they may.
+        self.next_id = self.next_id.checked_add(1).unwrap_or(1);
+        self.instances.insert(id, Instance::starting(now));
+        self.launches = self.launches.saturating_add(1);
+        if self.launches > self.rules.instances {
+            self.restarts = self.restarts.saturating_add(1);
+        }
+        actions.push(Action::Launch { id });
+        id
+    }
+
+    /// Asks those to end that are more than wanted, the newest first.
+    fn trim(&mut self, now: Duration, actions: &mut Vec<Action>) {
+        let wanted = self.rules.instances.saturating_add(u32::from(self.is_replacing()));
+        let staying = |instance: &Instance| instance.phase() != Phase::Stopping;
+        let count = self.instances.values().filter(|instance| staying(instance)).count();
+        let surplus = count.saturating_sub(wanted as usize);
+        let newest = self.instances.iter_mut().rev().filter(|(_, instance)| staying(instance));
+        for (id, instance) in newest.take(surplus) {
+            if instance.ask_to_stop(Cause::Stopped, now + self.rules.grace) {
+                actions.push(Action::Signal { id: *id });
             }
-            actions.push(Action::Launch { id });
         }
     }
 
@@ -289,7 +330,7 @@ impl Environment {
     #[must_use]
     pub fn next_step(&self) -> Option<Duration> {
         let deadlines = self.instances.values().filter_map(Instance::deadline);
-        deadlines.chain(self.retry).min()
+        deadlines.chain(self.retry).chain(self.reload_deadline()).min()
     }
 
     /// What an operator sees.
@@ -297,7 +338,12 @@ impl Environment {
     pub fn phase(&self) -> Phase {
         let is = |phase| self.instances.values().any(|instance| instance.phase() == phase);
         let all_live = self.live() >= self.rules.instances;
+        let up = self.instances.values().filter(|one| one.phase() == Phase::Online).count();
         match self.wanted {
+            // One more may come or go, as in a reload.
+            Wanted::Online if up >= self.rules.instances as usize && self.resting.is_none() => {
+                Phase::Online
+            }
             _ if is(Phase::Stopping) => Phase::Stopping,
             Wanted::Stopped => Phase::Stopped,
             Wanted::Online => match &self.resting {

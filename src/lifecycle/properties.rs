@@ -14,6 +14,7 @@ enum Happening {
     Start,
     Stop,
     Restart,
+    Reload,
     Running(usize),
     NotStarted(usize),
     Ended(usize, Cause),
@@ -28,6 +29,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         Just(Happening::Start),
         Just(Happening::Stop),
         Just(Happening::Restart),
+        Just(Happening::Reload),
         (0..4_usize).prop_map(Happening::Running),
         (0..4_usize).prop_map(Happening::NotStarted),
         (0..4_usize, cause).prop_map(|(at, cause)| Happening::Ended(at, cause)),
@@ -63,6 +65,7 @@ proptest! {
                 Happening::Start => Event::Start,
                 Happening::Stop => Event::Stop,
                 Happening::Restart => Event::Restart,
+                Happening::Reload => Event::Reload,
                 Happening::Stray(id) => Event::Ended { id: id + 1_000_000, cause: Cause::Crash },
                 Happening::Wait(ms) => { now += Duration::from_millis(ms); Event::Tick }
                 Happening::Running(at) => match pick(at) { Some(id) => Event::Running { id }, None => continue },
@@ -87,10 +90,14 @@ proptest! {
                     Action::Kill { id } => prop_assert!(live.contains(&id) && signalled.contains(&id)),
                     Action::Record { id, .. } => prop_assert!(!live.contains(&id)),
                     Action::Pause { delay } => prop_assert!(delay <= Duration::from_secs(30)),
-                    Action::Rest { .. } => {}
+                    Action::Rest { .. } | Action::Reloaded { .. } => {}
                 }
             }
-            prop_assert!(live.len() <= instances as usize, "more instances than wanted");
+            let most = instances as usize + 1;
+            prop_assert!(live.len() <= most, "more instances than wanted");
+            let ending = live.iter().filter(|id| signalled.contains(id)).count();
+            let more = usize::from(environment.is_reloading());
+            prop_assert!(live.len() - ending <= instances as usize + more, "more than wanted stay");
             let known: BTreeSet<u32> = environment.instances().map(|(id, _)| id).collect();
             prop_assert_eq!(&known, &live, "the machine and the world agree on what lives");
             if environment.wanted() == Wanted::Online {

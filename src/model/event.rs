@@ -51,6 +51,11 @@ pub enum EventKind {
         /// Why.
         reason: String,
     },
+    /// A reload has ended.
+    Reloaded {
+        /// Why it failed; the instances from before go on.
+        reason: Option<String>,
+    },
     /// A bind(2) of the environment's that was refused, or a stranger's on a port of the environment.
     Refused {
         /// What it wanted.

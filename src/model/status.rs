@@ -111,6 +111,40 @@ pub struct PortStatus {
     pub state: Option<String>,
 }
 
+/// `swrun ports`: a port of an environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortLine {
+    /// Its owner.
+    pub environment: String,
+    /// The number.
+    pub port: u16,
+    /// `tcp` or `udp`.
+    pub proto: Protocol,
+    /// As in [`PortStatus`].
+    pub state: Option<String>,
+    /// A process that has the listening socket open.
+    pub pid: Option<i32>,
+    /// The name of that process: the program's own text.
+    pub program: Option<String>,
+    /// How many processes have it.
+    pub processes: Option<usize>,
+    /// Connections that wait to be accepted.
+    pub queue: Option<u32>,
+    /// How many may wait.
+    pub backlog: Option<u32>,
+    /// How often somebody else was refused it, since it is reserved.
+    pub refused: Option<u64>,
+}
+
+/// `swrun ports --json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortsDocument {
+    /// The version of this form.
+    pub schema: u32,
+    /// By environment and port.
+    pub ports: Vec<PortLine>,
+}
+
 /// Memory, in bytes, of a cgroup.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct MemoryStatus {

@@ -12,10 +12,12 @@ use super::run::{Monitor, REHEARSAL, Rehearsal, launch_deadline, rules};
 use super::start::How;
 use crate::formats::{journal, spec_file};
 use crate::lifecycle::{Action, Event};
-use crate::model::{self, Cause, EventKind, LastExit, Protocol};
+use procfs::{Current as _, Meminfo};
+
+use crate::model::{self, Cause, EnvSpec, EventKind, LastExit, Phase, Protocol, format_bytes};
 use crate::policy::ceiling;
 use crate::sys::{channel, clock};
-use crate::wire::keep::{Brief, Reply, Request};
+use crate::wire::keep::{Brief, ReloadFailed, Reply, Request};
 use crate::wire::launch::{Failure, Report};
 
 impl Monitor {
@@ -34,6 +36,7 @@ impl Monitor {
                     let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
                     self.write_event(None, EventKind::Backoff { delay_ms });
                 }
+                Action::Reloaded { failed } => self.end_reload(failed),
                 Action::Rest { reason, .. } => {
                     // Nobody will answer.
                     self.listeners.clear();
@@ -57,8 +60,26 @@ impl Monitor {
         }
     }
 
+    fn end_reload(&mut self, failed: Option<(u32, String)>) {
+        if let Some((id, _)) = &failed {
+            self.listeners.let_go(*id);
+        }
+        self.listeners.steer_no_more();
+        self.reloads += 1;
+        self.reload_failed = failed.map(|(instance, reason)| ReloadFailed { instance, reason });
+        let reason = self.reload_failed.as_ref().map(|failed| failed.reason.clone());
+        self.write_event(None, EventKind::Reloaded { reason });
+    }
+
     fn signal(&mut self, id: u32) {
         let Some(running) = self.running.get(&id) else { return };
+        // Where others serve too, nobody is to wait for this one.
+        if self.environment.is_reloading() && self.spec.instances == 1 {
+            for newcomer in self.running.keys().filter(|other| **other != id) {
+                self.listeners.steer_to(*newcomer);
+            }
+        }
+        self.listeners.hand_over(id, |other| self.running.contains_key(&other));
         let Some(app) = &running.app else {
             // It has not been executed yet: nobody could answer a signal.
             return self.kill(id);
@@ -253,6 +274,7 @@ impl Monitor {
             }
         }
         self.garbage.push(Remains { id, mounts: running.mounts.take() });
+        self.listeners.hand_over(id, |other| self.running.contains_key(&other));
         if id != REHEARSAL {
             let event = self.decide_end(id, &mut running);
             self.pending.push_back(event);
@@ -363,32 +385,50 @@ impl Monitor {
                     self.control.reply(client, call.id, Reply::Accepted(now));
                 }
                 Request::Restart => {
-                    if let Err(text) = self.rehearse(client, call.id) {
+                    if let Err(text) = self.rehearse(client, call.id, Event::Restart) {
                         self.control.reply(client, call.id, Reply::Failed(text));
                     }
+                }
+                Request::Reload => {
+                    let tried = self
+                        .can_reload()
+                        .and_then(|()| self.rehearse(client, call.id, Event::Reload));
+                    if let Err(text) = tried {
+                        self.control.reply(client, call.id, Reply::Failed(text));
+                    }
+                }
+                Request::Scale => {
+                    let reply = match self.scale() {
+                        Ok(()) => Reply::Accepted(Box::new(self.brief())),
+                        Err(text) => Reply::Failed(text),
+                    };
+                    self.control.reply(client, call.id, reply);
+                }
+                Request::Ports => {
+                    let ports = self.port_lines();
+                    self.control.reply(client, call.id, Reply::Ports(ports));
                 }
             }
         }
     }
 
     /// Tries the spec as it is now, before anything is torn down.
-    fn rehearse(&mut self, client: Client, call: u64) -> Result<(), String> {
+    fn rehearse(&mut self, client: Client, call: u64, then: Event) -> Result<(), String> {
         if self.rehearsal.is_some() {
             return Err("a restart is already being tried out".to_owned());
         }
         if self.is_ending {
             return Err("the environment is being stopped".to_owned());
         }
-        let path = self.places.spec(&self.name);
-        let spec = spec_file::read(&path)
-            .map_err(|e| format!("could not read the spec \"{}\": {e}", path.display()))?;
+        let spec = self.read_spec()?;
         // The group of a rehearsal before may still be there.
         self.collect_garbage();
         let how = How { rehearse: true, is_walled: self.tenant.is_some() };
         let started = self.starter.start(self.driver.as_ref(), &self.base, &spec, REHEARSAL, how);
         match started {
             Ok(running) => {
-                self.rehearsal = Some(Rehearsal { running, spec, succeeded: false, client, call });
+                let succeeded = false;
+                self.rehearsal = Some(Rehearsal { running, spec, succeeded, client, call, then });
                 Ok(())
             }
             Err(failure) => {
@@ -396,6 +436,48 @@ impl Monitor {
                 Err(failure.to_string())
             }
         }
+    }
+
+    fn read_spec(&self) -> Result<EnvSpec, String> {
+        let path = self.places.spec(&self.name);
+        spec_file::read(&path)
+            .map_err(|e| format!("could not read the spec \"{}\": {e}", path.display()))
+    }
+
+    /// Whether a second instance can stand beside the first.
+    fn can_reload(&self) -> Result<(), String> {
+        let has_ports = self.spec.ports.iter().any(|port| port.proto == Protocol::Tcp);
+        if has_ports && !self.holds {
+            return Err("this host cannot let two instances share a port (see \"swrun doctor\"); use restart".to_owned());
+        }
+        let used = self.running.keys().filter_map(|id| self.driver.memory_current(&self.base, *id));
+        let free = Meminfo::current().ok().and_then(|info| info.mem_available);
+        match (used.max(), free) {
+            (Some(used), Some(free)) if free < used => Err(format!(
+                "the host has no room for a second instance: one uses {}, {} are available; use restart",
+                format_bytes(used),
+                format_bytes(free)
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes the number of instances, and nothing else, from the spec as it is now.
+    fn scale(&mut self) -> Result<(), String> {
+        if self.is_ending {
+            return Err("the environment is being stopped".to_owned());
+        }
+        let instances = self.read_spec()?.instances;
+        let has_ports = self.spec.ports.iter().any(|port| port.proto == Protocol::Tcp);
+        if instances > 1 && has_ports && !self.holds {
+            return Err(
+                "this host cannot let instances share a port (see \"swrun doctor\")".to_owned()
+            );
+        }
+        self.spec.instances = instances;
+        self.environment.set_rules(rules(&self.spec));
+        self.is_dirty = true;
+        Ok(())
     }
 
     fn end_rehearsal(&mut self, mut rehearsal: Rehearsal) -> Running {
@@ -417,7 +499,7 @@ impl Monitor {
                 self.listeners.keep_only(&self.spec.ports);
                 self.own_ports(self.holds);
                 self.environment.set_rules(rules(&self.spec));
-                self.pending.push_back(Event::Restart);
+                self.pending.push_back(rehearsal.then);
                 Reply::Accepted(Box::new(self.brief()))
             }
         };
@@ -433,6 +515,14 @@ impl Monitor {
             ends: self.ends,
             pid: self.running.values().find_map(|running| running.app_pid),
             restarts: self.environment.restarts(),
+            online: self
+                .environment
+                .instances()
+                .filter(|(_, instance)| instance.phase() == Phase::Online)
+                .count(),
+            instances: self.running.len(),
+            reloads: self.reloads,
+            reload_failed: self.reload_failed.clone(),
         }
     }
 }

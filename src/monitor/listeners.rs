@@ -63,6 +63,72 @@ impl Listeners {
         *self = Self::default();
     }
 
+    /// Lets go of what instance `id` listens on where another one does too: its queue goes over as soon
+    /// as its app closes it, or ends.
+    pub fn hand_over(&mut self, id: u32, is_live: impl Fn(u32) -> bool) {
+        let others: Vec<Facts> = self
+            .held
+            .iter()
+            .filter(|held| held.instance != id && is_live(held.instance))
+            .map(|held| held.facts)
+            .collect();
+        self.held.retain(|held| {
+            held.instance != id
+                || !others.iter().any(|other| listen::is_same_place(other, &held.facts))
+        });
+    }
+
+    /// Lets go of all that instance `id` listens on.
+    pub fn let_go(&mut self, id: u32) {
+        self.held.retain(|held| held.instance != id);
+    }
+
+    /// New connections go to the instances other than `id`, which is about to listen in their place.
+    fn steer_past(&self, id: u32, facts: &Facts) {
+        let others = self
+            .held
+            .iter()
+            .filter(|held| held.instance != id && listen::is_same_place(&held.facts, facts));
+        let others: Vec<&Held> = others.collect();
+        if let Some(first) = others.first() {
+            let _ = sockets::steer(first.socket.as_fd(), 0, others.len() as u32);
+        }
+    }
+
+    /// New connections go to `id` alone, which listens beside one older instance.
+    pub fn steer_to(&self, id: u32) {
+        for held in self.held.iter().filter(|held| held.instance == id) {
+            let in_place = |other: &&Held| listen::is_same_place(&other.facts, &held.facts);
+            let count = |is_new: bool| {
+                let all = self.held.iter().filter(in_place);
+                all.filter(|other| (other.instance == id) == is_new).count() as u32
+            };
+            let _ = sockets::steer(held.socket.as_fd(), count(false), count(true));
+        }
+    }
+
+    /// The kernel chooses among all that listen.
+    pub fn steer_no_more(&self) {
+        for held in &self.held {
+            // Most have nothing to take off.
+            let _ = sockets::steer_no_more(held.socket.as_fd());
+        }
+    }
+
+    /// Of those on `port`: how many connections wait, and how many may.
+    pub fn queue(&self, port: u16) -> Option<(u32, u32)> {
+        let on_port = self.held.iter().filter(|held| held.port() == Some(port));
+        on_port
+            .filter_map(|held| sockets::queue(held.socket.as_fd()).ok())
+            .reduce(|(a, b), (c, d)| (a + c, b + d))
+    }
+
+    /// The sockets on `port`, by inode, and whose they are.
+    pub fn inodes(&self, port: u16) -> impl Iterator<Item = (u32, u64)> {
+        let on_port = self.held.iter().filter(move |held| held.port() == Some(port));
+        on_port.map(|held| (held.instance, held.inode))
+    }
+
     /// Lets go of ports that are the environment's no more.
     pub fn keep_only(&mut self, ports: &[Port]) {
         let owns = |port| ports.contains(&Port { port, proto: Protocol::Tcp });
@@ -138,6 +204,9 @@ impl Monitor {
             Answer::Listen if facts.address.is_some() => Ok(rustix::net::listen(&socket, backlog)?),
             Answer::Listen => listen_as(&self.spec.identity, &socket, backlog),
             Answer::Hold => {
+                if self.environment.is_newcomer(id) {
+                    self.listeners.steer_past(id, &facts);
+                }
                 rustix::net::listen(&socket, backlog)?;
                 self.hold(Held { instance: id, facts, inode: look.inode, socket, closed: 0 });
                 Ok(())

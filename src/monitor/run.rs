@@ -26,6 +26,7 @@ use crate::lifecycle::{Environment, Event, Rules};
 use crate::model::{EnvName, EnvSpec, EventKind, LastExit, Places};
 use crate::ports::Tenant;
 use crate::sys::{clock, files, groups};
+use crate::wire::keep::ReloadFailed;
 use crate::wire::launch::Init;
 
 /// The number of a rehearsal's cgroup; instances count from 1.
@@ -40,6 +41,8 @@ pub(super) struct Rehearsal {
     /// Who asked, and the number of the call.
     pub client: Client,
     pub call: u64,
+    /// What follows when it worked.
+    pub then: Event,
 }
 
 /// Everything that a monitor has.
@@ -75,6 +78,9 @@ pub struct Monitor {
     pub(super) holds: bool,
     pub(super) listeners: Listeners,
     pub(super) refusals: Refusals,
+    /// How many reloads have ended, and why the last one failed.
+    pub(super) reloads: u64,
+    pub(super) reload_failed: Option<ReloadFailed>,
     signals: SignalFd,
     told_of_lost_logs: bool,
 }
@@ -142,6 +148,8 @@ impl Monitor {
             holds: false,
             listeners: Listeners::default(),
             refusals: Refusals::default(),
+            reloads: 0,
+            reload_failed: None,
             signals,
             told_of_lost_logs: false,
         };

@@ -1,7 +1,8 @@
 //! The environment's place behind the wall of ports.
 
+use super::ports;
 use super::run::Monitor;
-use crate::model::{EventKind, Port};
+use crate::model::{EventKind, Port, PortLine, PortStatus, Protocol};
 use crate::ports::Wall;
 use crate::sys::clock;
 
@@ -39,6 +40,44 @@ impl Monitor {
         }
     }
 
+    /// All about the ports, looked up now.
+    pub(super) fn port_lines(&self) -> Vec<PortLine> {
+        let states = self.report().status.ports;
+        let line = |port: &PortStatus| {
+            let key = Port { port: port.port, proto: port.proto };
+            let is_tcp = port.proto == Protocol::Tcp;
+            let queue = if is_tcp { self.listeners.queue(port.port) } else { None };
+            let holders = if is_tcp { self.listeners_of(port.port) } else { Vec::new() };
+            PortLine {
+                environment: self.name.to_string(),
+                port: port.port,
+                proto: port.proto,
+                state: port.state.clone(),
+                pid: holders.first().copied(),
+                program: holders.first().and_then(|pid| program(*pid)),
+                processes: (!holders.is_empty()).then_some(holders.len()),
+                queue: queue.map(|(waiting, _)| waiting),
+                backlog: queue.map(|(_, most)| most),
+                refused: self.tenant.as_ref().and_then(|tenant| tenant.refused(key)),
+            }
+        };
+        states.iter().map(line).collect()
+    }
+
+    /// The processes that have a socket open that listens on `port`.
+    fn listeners_of(&self, port: u16) -> Vec<i32> {
+        let mut pids = Vec::new();
+        for (id, inode) in self.listeners.inodes(port) {
+            let processes = self.driver.processes(&self.group_of(id)).unwrap_or_default();
+            pids.extend(
+                processes.into_iter().filter(|pid| ports::sockets_of(&[*pid]).contains(&inode)),
+            );
+        }
+        pids.sort_unstable();
+        pids.dedup();
+        pids
+    }
+
     pub(super) fn take_refusals(&mut self) {
         let now = clock::monotonic();
         let Some(tenant) = &mut self.tenant else { return };
@@ -51,4 +90,10 @@ impl Monitor {
             self.write_event(None, event);
         }
     }
+}
+
+/// The name of a process (proc_pid_comm(5)).
+fn program(pid: i32) -> Option<String> {
+    let bytes = std::fs::read(format!("/proc/{pid}/comm")).ok()?;
+    Some(String::from_utf8_lossy(&bytes).trim_end().to_owned())
 }

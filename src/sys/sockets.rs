@@ -62,3 +62,68 @@ pub fn look(socket: BorrowedFd<'_>) -> io::Result<Socket> {
         inode: rustix::fs::fstat(socket)?.st_ino,
     })
 }
+
+/// How many connections wait to be accepted by a socket that listens, and how many may (tcp(7),
+/// `TCP_INFO`: `tcpi_unacked` and `tcpi_sacked` of such a socket).
+///
+/// # Errors
+/// getsockopt(2).
+pub fn queue(socket: BorrowedFd<'_>) -> io::Result<(u32, u32)> {
+    // SAFETY: plain numbers, for which zero is a value.
+    let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
+    let mut length = size_of::<libc::tcp_info>() as libc::socklen_t;
+    // JUSTIFICATION: neither nix nor rustix has this option.
+    // SAFETY: the kernel writes at most `length` bytes into `info`.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            (&raw mut info).cast(),
+            &raw mut length,
+        )
+    };
+    if result == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok((info.tcpi_unacked, info.tcpi_sacked))
+}
+
+/// Sends new connections of the whole SO_REUSEPORT group of `socket` to `count` of its members, from
+/// member `first` on, in the order in which they began to listen (socket(7), `SO_ATTACH_REUSEPORT_CBPF`).
+/// Where there are no such members, the kernel chooses as always.
+///
+/// # Errors
+/// setsockopt(2).
+pub fn steer(socket: BorrowedFd<'_>, first: u32, count: u32) -> io::Result<()> {
+    let step = |code, k| libc::sock_filter { code, jt: 0, jf: 0, k };
+    // A random number, modulo, plus, return.
+    const RANDOM: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_RANDOM).cast_unsigned();
+    let code = [step(0x20, RANDOM), step(0x94, count.max(1)), step(0x04, first), step(0x16, 0)];
+    let program = libc::sock_fprog { len: code.len() as u16, filter: code.as_ptr().cast_mut() };
+    set(socket, libc::SO_ATTACH_REUSEPORT_CBPF, &program)
+}
+
+/// The kernel chooses again.
+///
+/// # Errors
+/// setsockopt(2): there was no such program (`ENOENT`).
+pub fn steer_no_more(socket: BorrowedFd<'_>) -> io::Result<()> {
+    const SO_DETACH_REUSEPORT_BPF: libc::c_int = 68;
+    set(socket, SO_DETACH_REUSEPORT_BPF, &0_i32)
+}
+
+fn set<T>(socket: BorrowedFd<'_>, option: libc::c_int, value: &T) -> io::Result<()> {
+    // JUSTIFICATION: neither nix nor rustix has these options.
+    // SAFETY: the kernel reads the value, of the size given, and what it points to, during the call only.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            option,
+            std::ptr::from_ref(value).cast(),
+            size_of::<T>() as libc::socklen_t,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{EnvSpec, EnvironmentStatus, Event, StatusDocument};
+use crate::model::{EnvSpec, EnvironmentStatus, Event, PortsDocument, StatusDocument};
 
 /// What is asked of the runner. `targets` are names or targets of environments; none is all.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,6 +28,20 @@ pub enum Ask {
     Stop(Order),
     /// Stop, then start with the profile as it is now. Operate-class.
     Restart(Order),
+    /// Replace every instance by a new one that is up, with the profile as it is now. Operate-class.
+    Reload(Order),
+    /// Run so many instances. Operate-class.
+    Scale {
+        /// Which.
+        order: Order,
+        /// How many.
+        instances: u32,
+    },
+    /// All about the ports of environments. See-class.
+    Ports {
+        /// Which.
+        targets: Vec<String>,
+    },
     /// Stop, and forget; gone for the next boot too. Admin-class.
     Delete(Order),
     /// Start an environment that has no profile file. Admin-class.
@@ -83,6 +97,8 @@ pub enum Answer {
     Status(Box<StatusDocument>),
     /// To `Show`.
     Show(Box<ShowDocument>),
+    /// To `Ports`.
+    Ports(PortsDocument),
     /// To an order: one outcome for each environment.
     Done {
         /// In the order of their names.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{EnvironmentStatus, LastExit, Phase};
+use crate::model::{EnvironmentStatus, LastExit, Phase, PortLine};
 
 /// What the runner asks; `id` comes back with the reply.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +26,12 @@ pub enum Request {
     Start,
     /// Read the spec anew, rehearse it, and only then stop and start.
     Restart,
+    /// Read the spec anew, rehearse it, and replace every instance by one that is up.
+    Reload,
+    /// Take the number of instances from the spec.
+    Scale,
+    /// Say all about the ports.
+    Ports,
     /// Stop the app with its grace, then end.
     Stop,
 }
@@ -53,6 +59,8 @@ pub enum Reply {
     Report(Box<Full>),
     /// It is under way, from this state on; changes follow.
     Accepted(Box<Brief>),
+    /// To `Ports`.
+    Ports(Vec<PortLine>),
     /// Nothing was done.
     Failed(String),
 }
@@ -83,4 +91,21 @@ pub struct Brief {
     pub pid: Option<i32>,
     /// How many restarts were done.
     pub restarts: u32,
+    /// How many instances are up.
+    pub online: usize,
+    /// How many there are, on their way up or down too.
+    pub instances: usize,
+    /// How many reloads have ended since the monitor started.
+    pub reloads: u64,
+    /// Why the last of them failed.
+    pub reload_failed: Option<ReloadFailed>,
+}
+
+/// A reload that failed: what was there before goes on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadFailed {
+    /// The new instance.
+    pub instance: u32,
+    /// In words.
+    pub reason: String,
 }

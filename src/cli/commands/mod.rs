@@ -6,6 +6,7 @@ pub mod errors;
 pub mod kill;
 pub mod logs;
 pub mod order;
+pub mod ports;
 pub mod setup;
 pub mod show;
 pub mod start;

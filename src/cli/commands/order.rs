@@ -18,6 +18,17 @@ pub fn restart(places: &Places, order: &args::Order, output: &mut Output) -> End
     carry_out(places, &Ask::Restart(of(order)), output)
 }
 
+/// `swrun reload`.
+pub fn reload(places: &Places, order: &args::Order, output: &mut Output) -> Ended {
+    carry_out(places, &Ask::Reload(of(order)), output)
+}
+
+/// `swrun scale`.
+pub fn scale(places: &Places, scale: &args::Scale, output: &mut Output) -> Ended {
+    let order = Order { targets: vec![scale.environment.clone()], wait: !scale.no_wait };
+    carry_out(places, &Ask::Scale { order, instances: scale.instances }, output)
+}
+
 /// `swrun delete`. Elsewhere none named is all; here that is refused: forgetting everything by an
 /// unset variable in a script is what an operator fears, and there is no way back.
 pub fn delete(places: &Places, order: &args::Order, output: &mut Output) -> Ended {

@@ -95,6 +95,10 @@ pub fn event(event: &Event) -> String {
             format!("next try in {}", format_duration(Duration::from_millis(*delay_ms)))
         }
         EventKind::GaveUp { reason } => format!("gave up: {}", clean(reason)),
+        EventKind::Reloaded { reason: None } => "reloaded".to_owned(),
+        EventKind::Reloaded { reason: Some(reason) } => {
+            format!("not reloaded, the old one goes on: {}", clean(reason))
+        }
         EventKind::Refused { port, proto, program, pid, stranger, times } => {
             let who = if *stranger { "to another's" } else { "to its" };
             let often = if *times > 1 { format!(", {times} times") } else { String::new() };

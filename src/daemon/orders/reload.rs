@@ -1,0 +1,122 @@
+//! Orders that change instances while others serve: reload and scale.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::{PATIENCE, ask_with_new_spec, grace, renew_spec, start, until};
+use crate::daemon::registry::{Entry, Runner, View};
+use crate::formats::log_back::{Verdict, find_last};
+use crate::formats::log_file::{LogReader, open_log};
+use crate::model::{Phase, Wanted};
+use crate::wire::keep::{ReloadFailed, Reply, Request};
+
+/// The lines of a failed instance's stderr that are told.
+const LINES: usize = 5;
+
+/// The most instances: each is a process tree with a ceiling of its own.
+const MOST_INSTANCES: u32 = 64;
+
+/// Replaces every instance by a new one that is up; what does not run is started.
+pub async fn reload(runner: &Rc<Runner>, entry: &Rc<Entry>, wait: bool) -> Result<String, String> {
+    let brief = Some(entry.seen()).filter(|view| view.is_connected).and_then(|view| view.brief);
+    let Some(link) = entry.connection().filter(|_| brief.is_some_and(|b| b.phase == Phase::Online))
+    else {
+        // Nothing serves that could go on meanwhile.
+        return start(runner, entry, wait).await;
+    };
+    let mut views = entry.view.subscribe();
+    let seen = ask_with_new_spec(runner, entry, &link, Request::Reload)
+        .await?
+        .map_err(|why| format!("was not reloaded, and goes on as it was: {why}"))?;
+    runner.want(entry, Wanted::Online)?;
+    if !wait {
+        return Ok("is asked to reload".to_owned());
+    }
+    let more = grace(runner, entry) * u32::try_from(seen.instances).unwrap_or(1) + PATIENCE;
+    let decided = |view: &View| {
+        let brief = view.brief.as_ref().filter(|brief| brief.reloads > seen.reloads)?;
+        Some(match &brief.reload_failed {
+            Some(failed) => Err(why_it_failed(runner, entry, failed)),
+            None => Ok(match brief.pid {
+                Some(pid) => format!("is reloaded, pid {pid}"),
+                None => "is reloaded".to_owned(),
+            }),
+        })
+    };
+    until(entry, &mut views, "reload", more, decided).await
+}
+
+/// Runs `instances` instances, now or from the next start on.
+pub async fn scale(
+    runner: &Rc<Runner>,
+    entry: &Rc<Entry>,
+    instances: u32,
+    wait: bool,
+) -> Result<String, String> {
+    if !(1..=MOST_INSTANCES).contains(&instances) {
+        return Err(format!(
+            "was not scaled: the number of instances must be 1 to {MOST_INSTANCES}; to end all say \"swrun stop {}\"",
+            entry.name
+        ));
+    }
+    let before = runner.saved(&entry.name).and_then(|saved| saved.scale);
+    runner.want_scale(entry, instances)?;
+    let Some(link) = entry.connection() else {
+        return Ok(format!("will have {instances} instances when it is started"));
+    };
+    let path = runner.places.spec(&entry.name);
+    let written = match crate::formats::spec_file::read(&path) {
+        // What runs goes on with what it has, but for their number.
+        Ok(mut spec) => {
+            spec.instances = instances;
+            crate::formats::spec_file::write(&path, &spec)
+                .map_err(|e| format!("its spec \"{}\" could not be written: {e}", path.display()))
+        }
+        Err(_) => renew_spec(runner, entry).await,
+    };
+    written?;
+    let mut views = entry.view.subscribe();
+    match tokio::time::timeout(PATIENCE, link.ask(Request::Scale)).await {
+        Ok(Some(Reply::Accepted(_))) => {}
+        Ok(Some(Reply::Failed(why))) => {
+            runner.want_scale(entry, before.unwrap_or(1))?;
+            return Err(format!("was not scaled: {why}"));
+        }
+        Ok(_) | Err(_) => return Err("was not scaled: its monitor does not answer".to_owned()),
+    }
+    if !wait {
+        return Ok(format!("is asked to have {instances} instances"));
+    }
+    let wanted = instances as usize;
+    let decided = |view: &View| {
+        let brief = view.brief.as_ref().filter(|_| view.is_connected)?;
+        let is_done = brief.online == wanted && brief.instances == wanted;
+        is_done.then(|| Ok(format!("has {instances} instances")))
+    };
+    until(entry, &mut views, "scale", grace(runner, entry) + Duration::from_secs(5), decided).await
+}
+
+/// The reason, and what the new instance said at the end.
+fn why_it_failed(runner: &Runner, entry: &Entry, failed: &ReloadFailed) -> String {
+    let ReloadFailed { instance, reason } = failed;
+    let mut text = format!("was not reloaded, the old one goes on: {reason}");
+    for line in last_lines(runner, entry, *instance).unwrap_or_default() {
+        text.push_str("\n  ");
+        text.push_str(&line);
+    }
+    text
+}
+
+fn last_lines(runner: &Runner, entry: &Entry, instance: u32) -> std::io::Result<Vec<String>> {
+    let file = open_log(&runner.places.logs(&entry.name).join("err.log"))?;
+    let length = file.metadata()?.len();
+    let from = find_last(&[(&file, length)], LINES, |_| Verdict::Counts)?;
+    let mut reader = LogReader::new(file, from.first().copied().unwrap_or(0), length);
+    let mut lines = Vec::new();
+    while let Some(line) = reader.next_entry()? {
+        if line.instance == Some(instance) {
+            lines.push(String::from_utf8_lossy(&line.text).trim_end().to_owned());
+        }
+    }
+    Ok(lines)
+}
