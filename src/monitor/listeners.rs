@@ -263,8 +263,8 @@ impl Monitor {
         }
     }
 
-    /// Lets go of what no app has any more, at the time of a sample.
-    pub(super) fn look_at_listeners(&mut self) {
+    /// Lets go of what no app has any more, at the time of a sample; whether to look again soon.
+    pub(super) fn look_at_listeners(&mut self) -> bool {
         for id in self.running.keys().copied().collect::<Vec<_>>() {
             let is_up = |(number, instance): (u32, &Instance)| {
                 number == id && instance.phase() == Phase::Online
@@ -291,6 +291,7 @@ impl Monitor {
                 self.write_event(Some(id), EventKind::Warning { text });
             }
         }
+        self.listeners.held.iter().any(|held| held.closed > 0)
     }
 
     pub(super) fn retire_listeners(&mut self) {

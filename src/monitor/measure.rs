@@ -76,10 +76,10 @@ impl Monitor {
         if self.samples.next.is_some_and(|at| at > now) {
             return;
         }
-        self.look_at_listeners();
+        let is_close = self.look_at_listeners();
         self.samples.add_cpu(now, self.driver.cpu(&self.base).usage_us);
         let limits = &self.spec.limits;
-        let mut pause = ceiling::SAMPLE_EVERY;
+        let mut pause = if is_close { ceiling::SAMPLE_CLOSE_EVERY } else { ceiling::SAMPLE_EVERY };
         for id in self.running.keys().copied() {
             let current = self.driver.memory_current(&self.base, id);
             let next = ceiling::next_sample(current, limits.memory_high, limits.memory_max);

@@ -116,6 +116,10 @@ pub fn still_waits(listener: BorrowedFd<'_>, call: &Call) -> bool {
 /// # Errors
 /// pidfd_open(2), pidfd_getfd(2): the thread has no such descriptor (`EBADF`), or died.
 pub fn descriptor_of(listener: BorrowedFd<'_>, call: &Call, number: i32) -> io::Result<OwnedFd> {
+    if number < 0 {
+        // The app's own number: rustix takes it for a descriptor, of which -1 is none.
+        return Err(io::Error::from_raw_os_error(libc::EBADF));
+    }
     let thread = Pid::from_raw(call.thread).ok_or(io::ErrorKind::InvalidData)?;
     // `PIDFD_THREAD`, since Linux 6.9: a thread may have a table of descriptors of its own. Before, the
     // process is asked: a wrong table gives a wrong socket of the same app.

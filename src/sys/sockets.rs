@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
-use rustix::net::{AddressFamily, sockopt};
+use rustix::net::{AddressFamily, SocketType, sockopt};
 
 /// The number of the network namespace of a socket (socket(7), `SO_NETNS_COOKIE`, since Linux 5.14).
 ///
@@ -30,7 +30,7 @@ pub fn netns_cookie(socket: BorrowedFd<'_>) -> io::Result<u64> {
 /// What the kernel says of a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Socket {
-    /// Where it is bound, of IPv4 and IPv6; port 0 where it is not.
+    /// Where it is bound, of stream sockets of IPv4 and IPv6; port 0 where it is not.
     pub address: Option<SocketAddr>,
     /// An IPv6 socket that takes no IPv4 connections.
     pub is_v6_only: bool,
@@ -48,7 +48,8 @@ pub struct Socket {
 /// getsockopt(2): `ENOTSOCK` for what is none.
 pub fn look(socket: BorrowedFd<'_>) -> io::Result<Socket> {
     let domain = sockopt::socket_domain(socket)?;
-    let is_internet = [AddressFamily::INET, AddressFamily::INET6].contains(&domain);
+    let is_internet = [AddressFamily::INET, AddressFamily::INET6].contains(&domain)
+        && sockopt::socket_type(socket)? == SocketType::STREAM;
     let address = if is_internet {
         Some(rustix::net::getsockname(socket)?.try_into().map_err(|_| io::ErrorKind::InvalidData)?)
     } else {
@@ -56,7 +57,7 @@ pub fn look(socket: BorrowedFd<'_>) -> io::Result<Socket> {
     };
     Ok(Socket {
         address,
-        is_v6_only: domain == AddressFamily::INET6 && sockopt::ipv6_v6only(socket)?,
+        is_v6_only: is_internet && domain == AddressFamily::INET6 && sockopt::ipv6_v6only(socket)?,
         cookie: sockopt::socket_cookie(socket)?,
         shares: is_internet && sockopt::socket_reuseport(socket)?,
         inode: rustix::fs::fstat(socket)?.st_ino,
