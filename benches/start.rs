@@ -119,7 +119,7 @@ impl Monitor {
                 Message::Changed(brief) if brief.ends >= ends && brief.phase == Phase::Stopped => {
                     return;
                 }
-                Message::Changed(_) | Message::Reply { .. } => {}
+                _ => {}
             }
         }
     }

@@ -257,3 +257,56 @@ fn scaling_up_and_down_loses_nothing() {
     assert!(said.contains("1..=64"), "{said}");
     bed.end();
 }
+
+#[test]
+fn a_killed_monitor_loses_no_connection_that_waits() {
+    let mut bed = Bed::running();
+    let app = server(&bed, "shop", "server.js", "");
+    let mut before = bed.start(&app);
+    for is_of_new_runner in [false, true] {
+        if is_of_new_runner {
+            // The next runner is given copies too.
+            bed.kill_daemon();
+            bed.daemon();
+            before = bed.until(&app, "seen again", |status| status["monitor_pid"].is_u64());
+        }
+        let load = Load::begin(address(&app), CLIENTS);
+        for _ in 0..3 {
+            load.wait_for(30);
+            let monitor = before["monitor_pid"].as_i64().expect("known");
+            kill(i32::try_from(monitor).expect("a pid"));
+            before = bed.until(&app, "back", |status| {
+                status["state"] == "online" && status["monitor_pid"] != before["monitor_pid"]
+            });
+            is_held(&before);
+        }
+        load.wait_for(30);
+        lost_only_what_was_in_hand(load.end(), 3);
+    }
+    let events = bed.events(&app);
+    let adopted = events.iter().filter(|event| event["event"] == "adopted").count();
+    assert_eq!(adopted, 6, "{events:#?}");
+    bed.end();
+}
+
+#[test]
+fn with_the_holder_dead_too_it_starts_afresh_and_says_so() {
+    let mut bed = Bed::running();
+    let app = server(&bed, "shop", "server.js", "");
+    let before = bed.start(&app);
+    bed.kill_daemon();
+    kill(i32::try_from(before["monitor_pid"].as_i64().expect("known")).expect("a pid"));
+    bed.daemon();
+    let after = bed.until(&app, "back", |status| status["state"] == "online");
+    is_held(&after);
+    let events = bed.events(&app);
+    let warned = |event: &&Value| {
+        event["event"] == "warning"
+            && event["text"]
+                .as_str()
+                .is_some_and(|text| text.contains("sockets that were held are lost"))
+    };
+    assert_eq!(events.iter().filter(warned).count(), 1, "{events:#?}");
+    assert!(get(app.port, "/").is_ok());
+    bed.end();
+}

@@ -2,15 +2,16 @@
 //! none, and again when it dies.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::launch::{Layout, is_unit_stopped};
+use super::link::News;
 use super::registry::{Entry, Runner, View};
 use super::{link, orders};
 use crate::model::Wanted;
 use crate::sys::{channel, files};
-use crate::wire::keep::Brief;
 
 /// A monitor that lived less than this is started again with a pause.
 const QUICK_DEATH: Duration = Duration::from_secs(2);
@@ -68,6 +69,8 @@ pub async fn keep(runner: Rc<Runner>, entry: Rc<Entry>) {
         }
         if !is_wanted {
             entry.view.send_modify(|view| (view.is_launching, view.trouble) = (false, None));
+            // Nobody is to answer: who waits is told so.
+            entry.sockets.borrow_mut().clear();
             clean(&runner, &entry).await;
             let is_new = runner.since.elapsed() < LOOKS_FOR;
             if is_new && tokio::time::timeout(LOOKS_EVERY, wanted.changed()).await.is_err() {
@@ -108,7 +111,11 @@ pub async fn keep(runner: Rc<Runner>, entry: Rc<Entry>) {
             }
         }
         entry.view.send_modify(|view| view.is_launching = true);
-        let launched = runner.layout.launch(&runner.places, &entry.name).await;
+        // Kept here until it runs: it may fail to start.
+        let copies = entry.sockets.borrow().values().map(OwnedFd::try_clone).collect();
+        let sockets: Vec<OwnedFd> = io::Result::unwrap_or_default(copies);
+        let launched = runner.layout.launch(&runner.places, &entry.name, &sockets).await;
+        drop(sockets);
         if let Err(text) = launched {
             tracing::error!("{}: {text}", entry.name);
             entry.view.send_modify(|view| {
@@ -152,7 +159,7 @@ fn grow(pause: Duration, longest: Duration) -> Duration {
     (pause * 2).clamp(SHORTEST_PAUSE, longest)
 }
 
-async fn serve(entry: &Entry, socket: std::os::fd::OwnedFd) {
+async fn serve(entry: &Entry, socket: OwnedFd) {
     let connected: io::Result<_> = link::connect(socket);
     let Ok((link, connection)) = connected else {
         entry.view.send_modify(|view| view.is_launching = false);
@@ -164,8 +171,18 @@ async fn serve(entry: &Entry, socket: std::os::fd::OwnedFd) {
         before = view.brief.take();
         *view = View { is_connected: true, ..View::default() };
     });
-    let on_change = |brief: Brief| entry.view.send_modify(|view| view.brief = Some(brief));
-    connection.serve(on_change).await;
+    // Each monitor says anew what it holds.
+    entry.sockets.borrow_mut().clear();
+    let on_news = |news: News| match news {
+        News::Changed(brief) => entry.view.send_modify(|view| view.brief = Some(brief)),
+        News::Hold(cookie, socket) => {
+            entry.sockets.borrow_mut().extend(socket.map(|socket| (cookie, socket)));
+        }
+        News::Release(cookies) => {
+            entry.sockets.borrow_mut().retain(|cookie, _| !cookies.contains(cookie));
+        }
+    };
+    connection.serve(on_news).await;
     *entry.link.borrow_mut() = None;
     // A monitor that ends closes its connections before its listener: one that was made between the
     // two hears nothing, and the last word of the one before stands.

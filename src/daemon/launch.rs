@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs::OpenOptions;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -54,11 +54,17 @@ impl Layout {
         Ok(Self::Direct { base, program })
     }
 
-    /// Starts the monitor of `name` and returns once its socket answers.
+    /// Starts the monitor of `name`, with the listening sockets that one before it held (systemd hands over
+    /// its own copies), and returns once its socket answers.
     ///
     /// # Errors
     /// It could not be started, or ended before it answered: the end of its log says why.
-    pub async fn launch(&self, places: &Places, name: &EnvName) -> Result<(), String> {
+    pub async fn launch(
+        &self,
+        places: &Places,
+        name: &EnvName,
+        sockets: &[OwnedFd],
+    ) -> Result<(), String> {
         let socket = places.monitor(name).join("sock");
         match self {
             Self::Units => {
@@ -71,7 +77,8 @@ impl Layout {
             Self::Direct { base, program } => {
                 let log = places.all_logs().join("monitor.log");
                 let before = std::fs::metadata(&log).map_or(0, |found| found.len());
-                let monitor = start(program, places, name, &base.join(name.as_str()), &log)
+                let group = base.join(name.as_str());
+                let monitor = start(program, places, name, &group, &log, sockets)
                     .map_err(|e| format!("could not start the monitor of \"{name}\": {e}"))?;
                 let monitor = readiness::watch(monitor)
                     .map_err(|e| format!("could not watch the monitor of \"{name}\": {e}"))?;
@@ -208,6 +215,7 @@ fn start(
     name: &EnvName,
     group: &Path,
     log: &Path,
+    sockets: &[OwnedFd],
 ) -> io::Result<OwnedFd> {
     let log = OpenOptions::new()
         .append(true)
@@ -219,7 +227,12 @@ fn start(
     let program = format!("/proc/self/fd/{}", program.as_raw_fd());
     let arguments = ["__monitor", name.as_str(), "--root"].map(OsStr::new);
     let places = [places.root().as_os_str(), "--cgroup".as_ref(), group.as_os_str()];
-    let child = command::start(program.as_ref(), &[arguments, places].concat(), log)?;
+    let numbers: Vec<String> = sockets.iter().map(|s| s.as_raw_fd().to_string()).collect();
+    let numbers = numbers.join(",");
+    let passed = ["--sockets".as_ref(), OsStr::new(&numbers)];
+    let keeps: Vec<BorrowedFd<'_>> = sockets.iter().map(|socket| socket.as_fd()).collect();
+    let arguments = [&arguments[..], &places[..], &passed[..]].concat();
+    let child = command::start(program.as_ref(), &arguments, log, &keeps)?;
     // Not reaped before it is watched: the pid is its own.
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     let pid = pid.ok_or(io::ErrorKind::InvalidData)?;

@@ -28,6 +28,17 @@ impl Link {
     }
 }
 
+/// What a monitor tells unasked.
+#[derive(Debug)]
+pub enum News {
+    /// Something changed.
+    Changed(Brief),
+    /// A listening socket to keep for the next monitor.
+    Hold(u64, Option<OwnedFd>),
+    /// Sockets that are to be kept no more.
+    Release(Vec<u64>),
+}
+
 /// The serving end.
 #[derive(Debug)]
 pub struct Connection {
@@ -48,15 +59,20 @@ pub fn connect(socket: OwnedFd) -> io::Result<(Link, Connection)> {
 }
 
 impl Connection {
-    /// Serves until the monitor is gone; `on_change` is told of every change.
-    pub async fn serve(mut self, mut on_change: impl FnMut(Brief)) {
+    /// Serves until the monitor is gone; `on_news` is told of every change, and of every socket to keep.
+    pub async fn serve(mut self, mut on_news: impl FnMut(News)) {
         loop {
             tokio::select! {
                 ready = self.socket.readable() => {
                     let Ok(mut guard) = ready else { return };
                     match guard.try_io(|socket| channel::receive(socket.get_ref().as_fd())) {
                         Ok(Ok(Some(message))) => match serde_json::from_slice(&message.bytes) {
-                            Ok(Message::Changed(brief)) => on_change(brief),
+                            Ok(Message::Changed(brief)) => on_news(News::Changed(brief)),
+                            Ok(Message::Hold { cookie }) => {
+                                let socket = message.descriptors.into_iter().next();
+                                on_news(News::Hold(cookie, socket));
+                            }
+                            Ok(Message::Release { cookies }) => on_news(News::Release(cookies)),
                             Ok(Message::Reply { id, reply }) => {
                                 if let Some(answer) = self.open.remove(&id) {
                                     // Who asked may have gone.

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Instant;
@@ -71,6 +72,8 @@ pub struct Entry {
     pub link: RefCell<Option<Link>>,
     /// Its group below the hierarchies' root, once a monitor said it.
     pub group: RefCell<Option<PathBuf>>,
+    /// Copies of the listening sockets that its monitor holds: the next monitor gets them.
+    pub sockets: RefCell<BTreeMap<u64, OwnedFd>>,
     /// One order at a time.
     pub order: Mutex<()>,
     /// How many wait for their turn.
@@ -90,6 +93,7 @@ impl Entry {
             view: watch::Sender::new(View::default()),
             link: RefCell::new(None),
             group: RefCell::new(None),
+            sockets: RefCell::default(),
             order: Mutex::new(()),
             waiting: Cell::new(0),
             ending: Cell::new(0),

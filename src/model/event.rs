@@ -51,6 +51,11 @@ pub enum EventKind {
         /// Why.
         reason: String,
     },
+    /// The monitor took over listening sockets of the one before, and the connections that wait there.
+    Adopted {
+        /// How many.
+        sockets: usize,
+    },
     /// A reload has ended.
     Reloaded {
         /// Why it failed; the instances from before go on.

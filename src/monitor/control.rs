@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use crate::sys::{channel, files};
@@ -20,6 +20,8 @@ pub struct Control {
     listener: OwnedFd,
     clients: BTreeMap<Client, OwnedFd>,
     newest: Client,
+    /// Connected since they were asked for last.
+    newcomers: Vec<Client>,
     last: Option<Brief>,
 }
 
@@ -31,7 +33,13 @@ impl Control {
     pub fn listen(path: &Path) -> io::Result<Self> {
         files::remove_if_there(path)?;
         let listener = channel::listen(path)?;
-        Ok(Self { listener, clients: BTreeMap::new(), newest: 0, last: None })
+        Ok(Self {
+            listener,
+            clients: BTreeMap::new(),
+            newest: 0,
+            newcomers: Vec::new(),
+            last: None,
+        })
     }
 
     /// The descriptors to wait for, the listener first.
@@ -45,8 +53,9 @@ impl Control {
             if self.clients.len() < MOST_CLIENTS {
                 self.newest += 1;
                 self.clients.insert(self.newest, client);
+                self.newcomers.push(self.newest);
                 if let Some(brief) = self.last.clone() {
-                    self.send(self.newest, &Message::Changed(brief));
+                    self.send(self.newest, &Message::Changed(brief), &[]);
                 }
             }
         }
@@ -65,9 +74,26 @@ impl Control {
         calls
     }
 
+    /// Who connected since the last time.
+    pub fn newcomers(&mut self) -> Vec<Client> {
+        std::mem::take(&mut self.newcomers)
+    }
+
+    /// Tells one, with descriptors.
+    pub fn tell_one(&self, client: Client, message: &Message, with: &[BorrowedFd<'_>]) {
+        self.send(client, message, with);
+    }
+
+    /// Tells all, with descriptors.
+    pub fn tell_all(&self, message: &Message, with: &[BorrowedFd<'_>]) {
+        for client in self.clients.keys() {
+            self.send(*client, message, with);
+        }
+    }
+
     /// Answers a call; a client that has gone hears nothing.
     pub fn reply(&mut self, client: Client, id: u64, reply: Reply) {
-        self.send(client, &Message::Reply { id, reply });
+        self.send(client, &Message::Reply { id, reply }, &[]);
     }
 
     /// Tells all, if it is news.
@@ -75,16 +101,14 @@ impl Control {
         if self.last.as_ref() == Some(&brief) {
             return;
         }
-        for client in self.clients.keys() {
-            self.send(*client, &Message::Changed(brief.clone()));
-        }
+        self.tell_all(&Message::Changed(brief.clone()), &[]);
         self.last = Some(brief);
     }
 
-    fn send(&self, client: Client, message: &Message) {
+    fn send(&self, client: Client, message: &Message, with: &[BorrowedFd<'_>]) {
         let Some(socket) = self.clients.get(&client) else { return };
         let Ok(bytes) = serde_json::to_vec(message) else { return };
-        if channel::send(socket.as_fd(), &bytes, &[]).is_err() {
+        if channel::send(socket.as_fd(), &bytes, with).is_err() {
             // One that does not read is cut off, so that it sees that it missed something.
             let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Both);
         }

@@ -58,13 +58,54 @@ impl Listeners {
         self.retire = Some((clock::monotonic() + KEPT_FOR, id));
     }
 
-    /// Lets go of all: connections are refused from here on.
+    /// Ends all: connections are refused from here on.
     pub fn clear(&mut self) {
-        *self = Self::default();
+        self.retire = None;
+        self.end(|_| true);
     }
 
-    /// Lets go of what instance `id` listens on where another one does too: its queue goes over as soon
-    /// as its app closes it, or ends.
+    /// Ends the listening of those that no app has: their queues go over to others in their place. Not
+    /// by closing alone, since a holder has copies too.
+    fn end(&mut self, is: impl Fn(&Held) -> bool) {
+        for held in self.held.extract_if(.., |held| is(held)) {
+            let _ = rustix::net::shutdown(&held.socket, rustix::net::Shutdown::Both);
+        }
+    }
+
+    /// Takes a socket that a monitor before this one held; `false` for what is none of `ports`.
+    pub fn adopt(&mut self, socket: OwnedFd, ports: &[Port]) -> bool {
+        let Ok(look) = sockets::look(socket.as_fd()) else { return false };
+        let is_ours = look.address.is_some_and(|address| {
+            ports.contains(&Port { port: address.port(), proto: Protocol::Tcp })
+        });
+        let listens = rustix::net::sockopt::socket_acceptconn(&socket).unwrap_or(false);
+        if !is_ours || !listens {
+            return false;
+        }
+        let facts = Facts {
+            address: look.address,
+            is_v6_only: look.is_v6_only,
+            cookie: look.cookie,
+            shares: false,
+        };
+        // Of no instance that lives.
+        let instance = super::run::REHEARSAL;
+        self.held.push(Held { instance, facts, inode: look.inode, socket, closed: 0 });
+        true
+    }
+
+    /// What is held, by the kernel's own numbers.
+    pub fn cookies(&self) -> impl Iterator<Item = u64> {
+        self.held.iter().map(|held| held.facts.cookie)
+    }
+
+    /// The same, with the sockets.
+    pub fn sockets(&self) -> impl Iterator<Item = (u64, BorrowedFd<'_>)> {
+        self.held.iter().map(|held| (held.facts.cookie, held.socket.as_fd()))
+    }
+
+    /// Lets go of what instance `id` listens on where another one does too. Where it lives its queue goes
+    /// over as soon as its app closes it, else now.
     pub fn hand_over(&mut self, id: u32, is_live: impl Fn(u32) -> bool) {
         let others: Vec<Facts> = self
             .held
@@ -72,15 +113,20 @@ impl Listeners {
             .filter(|held| held.instance != id && is_live(held.instance))
             .map(|held| held.facts)
             .collect();
-        self.held.retain(|held| {
-            held.instance != id
-                || !others.iter().any(|other| listen::is_same_place(other, &held.facts))
-        });
+        let is_elsewhere = |held: &Held| {
+            held.instance == id
+                && others.iter().any(|other| listen::is_same_place(other, &held.facts))
+        };
+        if is_live(id) {
+            self.held.retain(|held| !is_elsewhere(held));
+        } else {
+            self.end(is_elsewhere);
+        }
     }
 
-    /// Lets go of all that instance `id` listens on.
+    /// Ends all that instance `id` listens on.
     pub fn let_go(&mut self, id: u32) {
-        self.held.retain(|held| held.instance != id);
+        self.end(|held| held.instance == id);
     }
 
     /// New connections go to the instances other than `id`, which is about to listen in their place.
@@ -137,7 +183,7 @@ impl Listeners {
 
     fn retire_if_due(&mut self, is_live: impl Fn(u32) -> bool) {
         if let Some((_, id)) = self.retire.take_if(|(at, _)| *at <= clock::monotonic()) {
-            self.held.retain(|held| held.instance >= id || is_live(held.instance));
+            self.end(|held| held.instance < id && !is_live(held.instance));
         }
     }
 }
@@ -233,7 +279,7 @@ impl Monitor {
         };
         if self.listeners.held.iter().any(is_in_the_way) {
             let open = self.open_sockets(id);
-            self.listeners.held.retain(|held| !is_in_the_way(held) || open.contains(&held.inode));
+            self.listeners.end(|held| is_in_the_way(held) && !open.contains(&held.inode));
         }
     }
 
@@ -246,11 +292,9 @@ impl Monitor {
     fn hold(&mut self, new: Held) {
         let (id, port) = (new.instance, new.port());
         let running = &self.running;
-        self.listeners.held.retain(|held| {
-            let is_same = held.facts.cookie == new.facts.cookie;
-            let is_taken_over = !running.contains_key(&held.instance)
-                && listen::is_same_place(&held.facts, &new.facts);
-            !is_same && !is_taken_over
+        self.listeners.held.retain(|held| held.facts.cookie != new.facts.cookie);
+        self.listeners.end(|held| {
+            !running.contains_key(&held.instance) && listen::is_same_place(&held.facts, &new.facts)
         });
         self.listeners.held.push(new);
         let Some(running) = self.running.get_mut(&id) else { return };
@@ -277,13 +321,11 @@ impl Monitor {
             }
             let open = self.open_sockets(id);
             let mut closed = Vec::new();
-            self.listeners.held.retain_mut(|held| {
-                let is_closed = held.instance == id && !open.contains(&held.inode);
-                held.closed = if is_closed { held.closed + 1 } else { 0 };
-                let goes = held.closed >= CLOSED_LOOKS;
-                closed.extend(held.port().filter(|_| goes));
-                !goes
-            });
+            for held in self.listeners.held.iter_mut().filter(|held| held.instance == id) {
+                held.closed = if open.contains(&held.inode) { 0 } else { held.closed + 1 };
+                closed.extend(held.port().filter(|_| held.closed >= CLOSED_LOOKS));
+            }
+            self.listeners.end(|held| held.closed >= CLOSED_LOOKS);
             for port in closed {
                 let text = format!(
                     "it closed its listening socket on port {port}: nothing waits there now"

@@ -5,6 +5,7 @@
 
 mod act;
 mod control;
+mod holder;
 mod instance;
 mod listeners;
 mod logs;
@@ -17,11 +18,12 @@ mod wall;
 
 use std::fs::File;
 use std::io;
+use std::os::fd::{OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::model::{EnvName, Places};
-use crate::sys::files;
+use crate::sys::{files, passed};
 use crate::wire::launch::Init;
 
 /// The hidden role's word.
@@ -30,7 +32,7 @@ pub const ROLE: &str = "__monitor";
 /// Another monitor has the environment.
 pub const EXIT_TAKEN: u8 = 75;
 
-/// What the role was started with: `__monitor NAME --root DIR [--cgroup GROUP]`.
+/// What the role was started with: `__monitor NAME --root DIR [--cgroup GROUP] [--sockets N,…]`.
 #[derive(Debug)]
 struct Arguments {
     name: EnvName,
@@ -38,6 +40,8 @@ struct Arguments {
     /// Its group below the hierarchies' root; without it the group it was started in (a unit of
     /// systemd's).
     group: Option<PathBuf>,
+    /// Listening sockets that a monitor before held.
+    sockets: Vec<OwnedFd>,
 }
 
 /// Runs the role; its instances take that of `init`.
@@ -52,7 +56,7 @@ pub fn main(init: Init) -> ExitCode {
     let _ = rustix::thread::set_name(c"swrun-monitor");
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let name = arguments.name.clone();
-    match take(&arguments) {
+    match take(&arguments.places, &arguments.name) {
         Ok(Some(_lock)) => match run::Monitor::new(arguments, init).and_then(run::Monitor::run) {
             // Lock and connections are closed by the kernel, with the process: who waits for their
             // end (stop, kill) finds no monitor any more.
@@ -68,8 +72,8 @@ pub fn main(init: Init) -> ExitCode {
 }
 
 /// The lock that makes this the environment's only monitor, held as long as the process lives.
-fn take(arguments: &Arguments) -> io::Result<Option<File>> {
-    let folder = arguments.places.monitor(&arguments.name);
+fn take(places: &Places, name: &EnvName) -> io::Result<Option<File>> {
+    let folder = places.monitor(name);
     files::make_folder(&folder, 0o700)?;
     files::lock(&folder.join("lock"))
 }
@@ -77,16 +81,26 @@ fn take(arguments: &Arguments) -> io::Result<Option<File>> {
 fn arguments(mut given: impl Iterator<Item = String>) -> Result<Arguments, String> {
     let name = given.next().ok_or("the monitor needs the name of its environment")?;
     let name = EnvName::parse(&name).map_err(|error| error.to_string())?;
-    let (mut root, mut group) = (PathBuf::from("/"), None);
+    let (mut root, mut group, mut sockets) = (PathBuf::from("/"), None, String::new());
     while let Some(option) = given.next() {
         let value = given.next().ok_or_else(|| format!("\"{option}\" needs a value"))?;
         match option.as_str() {
             "--root" => root = value.into(),
             "--cgroup" => group = Some(PathBuf::from(value)),
+            "--sockets" => sockets = value,
             _ => return Err(format!("the monitor does not know \"{option}\"")),
         }
     }
-    Ok(Arguments { name, places: Places::below(root), group })
+    // From systemd's store, or from the runner, whichever started this.
+    let stored = sd_notify::listen_fds().into_iter().flatten();
+    let numbers = sockets.split(',').filter(|number| !number.is_empty()).map(str::parse);
+    let numbers: Vec<RawFd> = numbers
+        .chain(stored.map(Ok))
+        .collect::<Result<_, _>>()
+        .map_err(|error| format!("\"--sockets {sockets}\": {error}"))?;
+    let sockets = passed::take(&numbers)
+        .map_err(|error| format!("could not take over sockets {numbers:?}: {error}"))?;
+    Ok(Arguments { name, places: Places::below(root), group, sockets })
 }
 
 fn fail(text: &str) -> ExitCode {

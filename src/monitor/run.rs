@@ -1,6 +1,6 @@
 //! The loop of a monitor: wait for the kernel, turn what it says into events, step, act.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::{Path, PathBuf};
@@ -78,6 +78,8 @@ pub struct Monitor {
     pub(super) holds: bool,
     pub(super) listeners: Listeners,
     pub(super) refusals: Refusals,
+    /// The sockets that the holders have.
+    pub(super) told_holders: BTreeSet<u64>,
     /// How many reloads have ended, and why the last one failed.
     pub(super) reloads: u64,
     pub(super) reload_failed: Option<ReloadFailed>,
@@ -91,7 +93,7 @@ impl Monitor {
     /// # Errors
     /// The step that failed, in words for the operator.
     pub(super) fn new(arguments: Arguments, init: Init) -> Result<Self, String> {
-        let Arguments { name, places, group } = arguments;
+        let Arguments { name, places, group, sockets } = arguments;
         let signals = signals().map_err(|e| format!("could not take over the signals: {e}"))?;
         let path = places.spec(&name);
         let spec = spec_file::read(&path)
@@ -148,6 +150,7 @@ impl Monitor {
             holds: false,
             listeners: Listeners::default(),
             refusals: Refusals::default(),
+            told_holders: BTreeSet::new(),
             reloads: 0,
             reload_failed: None,
             signals,
@@ -155,6 +158,7 @@ impl Monitor {
         };
         monitor.write_event(None, EventKind::MonitorStarted);
         monitor.enter_wall();
+        monitor.adopt(sockets, memory.was_running);
         if let Some(text) = said {
             monitor.write_event(None, EventKind::Warning { text });
         }
@@ -220,6 +224,7 @@ impl Monitor {
         }
         self.step(&Event::Tick);
         self.retire_listeners();
+        self.tell_holders();
         for event in self.refusals.due(clock::monotonic()) {
             self.write_event(None, event);
         }

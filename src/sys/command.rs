@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -81,14 +82,36 @@ fn what_it_said(program: &str, output: &Output) -> io::Result<String> {
 }
 
 /// Starts another process of swrun's own that goes on by itself: its own process group, so that a
-/// Ctrl-C at this terminal is not for it; its output goes to `log`.
+/// Ctrl-C at this terminal is not for it; its output goes to `log`. It has the descriptors `keeps` under
+/// their numbers.
 ///
 /// # Errors
 /// It could not be started.
 #[expect(clippy::disallowed_methods, reason = "the one place for it")]
-pub fn start(program: &Path, arguments: &[&OsStr], log: File) -> io::Result<Child> {
+pub fn start(
+    program: &Path,
+    arguments: &[&OsStr],
+    log: File,
+    keeps: &[BorrowedFd<'_>],
+) -> io::Result<Child> {
     use std::os::unix::process::CommandExt as _;
-    Command::new(program)
+    let numbers: Vec<RawFd> = keeps.iter().map(AsRawFd::as_raw_fd).collect();
+    let mut command = Command::new(program);
+    // JUSTIFICATION: cleared in this process, the flag would let the descriptors into whatever another
+    // thread executes meanwhile.
+    // SAFETY: between fork and exec fcntl on numbers is allowed (signal-safety(7)); the numbers are open,
+    // since `keeps` is borrowed until the exec has happened. Nothing is allocated.
+    unsafe {
+        command.pre_exec(move || {
+            for number in &numbers {
+                if libc::fcntl(*number, libc::F_SETFD, 0) == -1 {
+                    return Err(io::Error::last_os_error());
+                }
+            }
+            Ok(())
+        });
+    }
+    command
         .arg0("swrun")
         .args(arguments)
         .env_clear()

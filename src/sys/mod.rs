@@ -12,6 +12,7 @@ pub mod groups;
 pub mod keyring;
 pub mod mount;
 pub mod notify;
+pub mod passed;
 pub mod readiness;
 pub mod ring;
 pub mod signals;

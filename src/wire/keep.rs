@@ -49,6 +49,16 @@ pub enum Message {
     },
     /// Something changed.
     Changed(Brief),
+    /// Keep the listening socket that is with this message, for the next monitor.
+    Hold {
+        /// The kernel's own number of it.
+        cookie: u64,
+    },
+    /// These are held no more.
+    Release {
+        /// The kernel's own numbers of them.
+        cookies: Vec<u64>,
+    },
 }
 
 /// How a call went.

@@ -38,7 +38,12 @@ impl Stage {
         let made = write_all(&root, ports).and_then(|()| {
             let log = fs::File::create(root.join("runner.log"))?;
             let program = root.join("bin/swrun");
-            command::start(&program, &["--root".as_ref(), root.as_os_str(), "daemon".as_ref()], log)
+            command::start(
+                &program,
+                &["--root".as_ref(), root.as_os_str(), "daemon".as_ref()],
+                log,
+                &[],
+            )
         });
         let runner = made.map_err(|error| {
             let _ = fs::remove_dir_all(&root);

@@ -95,6 +95,9 @@ pub fn event(event: &Event) -> String {
             format!("next try in {}", format_duration(Duration::from_millis(*delay_ms)))
         }
         EventKind::GaveUp { reason } => format!("gave up: {}", clean(reason)),
+        EventKind::Adopted { sockets } => {
+            format!("{sockets} listening sockets of the monitor before were taken over")
+        }
         EventKind::Reloaded { reason: None } => "reloaded".to_owned(),
         EventKind::Reloaded { reason: Some(reason) } => {
             format!("not reloaded, the old one goes on: {}", clean(reason))
