@@ -201,6 +201,11 @@ impl Monitor {
             return;
         };
         let Ok(calls) = calls.try_clone() else { return };
+        if !notify::has_call(calls.as_fd()) {
+            // No process is left that could call; before Linux 6.11 asking for the next call would wait
+            // for ever.
+            return self.lose_calls(id);
+        }
         match notify::receive(calls.as_fd()) {
             Ok(Some(call)) => {
                 let errno = match self.listen(id, calls.as_fd(), &call) {
@@ -214,8 +219,7 @@ impl Monitor {
         }
     }
 
-    /// No process of the app is left that could call.
-    pub(super) fn lose_calls(&mut self, id: u32) {
+    fn lose_calls(&mut self, id: u32) {
         if let Some(running) = self.running.get_mut(&id) {
             running.calls = None;
         }

@@ -5,6 +5,7 @@
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
 /// One instruction of a filter (`struct sock_filter`).
@@ -62,6 +63,16 @@ pub struct Call {
 const RECEIVE: libc::Ioctl = 0xc050_2100_u32 as libc::Ioctl;
 const SEND: libc::Ioctl = 0xc018_2101_u32 as libc::Ioctl;
 const IS_VALID: libc::Ioctl = 0x4008_2102;
+
+/// Whether a call waits; without one the descriptor was woken by the end of the last process that has the
+/// filter.
+#[must_use]
+pub fn has_call(listener: BorrowedFd<'_>) -> bool {
+    let mut polled = [PollFd::new(&listener, PollFlags::IN)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let _ = rustix::event::poll(&mut polled, Some(&now));
+    polled[0].revents().contains(PollFlags::IN)
+}
 
 /// Takes the next call; `None` where it was interrupted meanwhile.
 ///
