@@ -32,7 +32,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("sample", &[]),
     // doctor and check look for themselves, runner or not: hence `cgroup`, and `reader`, whose half
     // here only starts that role.
-    ("cli", &["model", "sys", "formats", "cgroup", "profile", "host", "wire", "reader"]),
+    ("cli", &["model", "sys", "formats", "cgroup", "profile", "host", "ports", "wire", "reader"]),
 ];
 
 /// Files that put roles together.

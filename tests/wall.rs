@@ -85,8 +85,19 @@ impl Bed {
         let output = self.python(group, script);
         let said = String::from_utf8_lossy(&output.stdout);
         let errors = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(said.trim(), wanted, "in \"{group}\": {script}\n{errors}");
+        assert!(is_as(said.trim(), wanted), "in \"{group}\": {script}\n{said}\n{errors}");
     }
+}
+
+/// Whether all words are as wanted; a guest kernel may lack a kind of socket, which says "none".
+fn is_as(said: &str, wanted: &str) -> bool {
+    let is_guest = std::env::var_os("SWRUN_GUEST").is_some();
+    let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let (said, wanted) = (words(said), words(wanted));
+    let is_one = |(said, wanted): (&String, &String)| {
+        said == wanted || (is_guest && said == "none" && (wanted == "ok" || wanted == "EACCES"))
+    };
+    said.len() == wanted.len() && said.iter().zip(&wanted).all(is_one)
 }
 
 impl Drop for Bed {
@@ -118,7 +129,12 @@ def v4(port, host="0.0.0.0", family=AF_INET):
 def v6(port, host="::"):
     return struct.pack("=H", AF_INET6) + struct.pack("!HI", port, 0) + inet_pton(AF_INET6, host) + bytes(4)
 def attempt(port, kind=SOCK_STREAM, proto=0, family=AF_INET, address=None, options=()):
-    with socket(family, kind, proto) as sock:
+    try:
+        sock = socket(family, kind, proto)
+    except OSError as error:
+        assert error.errno in (errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT), error
+        return "none"
+    with sock:
         for level, name, value in options:
             sock.setsockopt(level, name, value)
         if address is None:
@@ -159,10 +175,10 @@ print("udp", *(attempt(port, SOCK_DGRAM, family=family, proto=proto, options=[(S
     // Strangers: what is owned is not theirs, the rest is.
     let output = bed.python_as(0, "stranger", every_way);
     let no_udp = "EACCES EACCES EACCES EACCES";
-    assert_eq!(
-        String::from_utf8_lossy(&output.stdout).trim(),
-        format!("3002 {no}\n81 {no}\n3001 {no}\n8080 {own}\nudp {no_udp} ok ok ok ok ok ok ok ok")
-    );
+    let said = String::from_utf8_lossy(&output.stdout);
+    let wanted =
+        format!("3002 {no}\n81 {no}\n3001 {no}\n8080 {own}\nudp {no_udp} ok ok ok ok ok ok ok ok");
+    assert!(is_as(&said, &wanted), "{said}");
 }
 
 #[test]

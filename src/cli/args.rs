@@ -207,6 +207,12 @@ pub struct Start {
     /// Do not wait for the outcome
     #[arg(long)]
     pub no_wait: bool,
+    /// End the process that has a port of the environment, after asking
+    #[arg(long, conflicts_with_all = ["name", "no_wait"])]
+    pub evict: bool,
+    /// With --evict: do not ask
+    #[arg(long, requires = "evict")]
+    pub yes: bool,
     /// Start PATH as a new environment of this name, without a profile file
     #[arg(long, value_name = "N", value_parser = EnvName::parse)]
     pub name: Option<EnvName>,

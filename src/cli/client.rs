@@ -76,7 +76,7 @@ fn is_waiting(ask: &Ask) -> bool {
         | Ask::Scale { order, .. }
         | Ask::Delete(order) => order.wait,
         Ask::StartAdHoc(ad_hoc) => ad_hoc.wait,
-        Ask::Kill {} => true,
+        Ask::Kill {} | Ask::Evict { .. } => true,
     }
 }
 

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::registry::{Entry, Runner};
-use super::{adhoc, orders};
+use super::{adhoc, evict, orders};
 use crate::formats::{journal, memory_file, spec_file};
 use crate::model::{
     CpuStatus, EnvName, EnvSpec, EnvironmentStatus, LeakStatus, MemoryStatus, Phase, PidsStatus,
@@ -58,6 +58,11 @@ pub async fn answer(
         }
         Ask::Ports { targets } => match select(&runner, &peer, &targets, Class::See) {
             Ok(entries) => Ok(Answer::Ports(ports(&runner, entries).await)),
+            Err(refusal) => Err(refusal),
+        },
+        Ask::Evict { .. } if !is_allowed(&peer, Class::Admin, &[]) => Err(not_permitted()),
+        Ask::Evict { target, pid } => match select(&runner, &peer, &[target], Class::Admin) {
+            Ok(entries) => evict(&runner, entries, pid).await,
             Err(refusal) => Err(refusal),
         },
         Ask::Delete(order) => {
@@ -220,6 +225,18 @@ fn for_peer(outcome: Outcome, peer: &Peer) -> Outcome {
     Outcome { text: text.to_owned(), ..outcome }
 }
 
+async fn evict(runner: &Rc<Runner>, entries: Vec<Rc<Entry>>, pid: i32) -> Result<Answer, Refusal> {
+    let mut outcomes = Vec::new();
+    for entry in entries {
+        let (ok, text) = match evict::evict(runner, &entry, pid).await {
+            Ok(text) => (true, text),
+            Err(text) => (false, text),
+        };
+        outcomes.push(Outcome { name: entry.name.to_string(), ok, text });
+    }
+    Ok(Answer::Done { outcomes })
+}
+
 async fn start_ad_hoc(runner: &Rc<Runner>, peer: &Peer, ad_hoc: &AdHoc) -> Result<Answer, Refusal> {
     if !is_allowed(peer, Class::Admin, &[]) {
         return Err(not_permitted());
@@ -378,6 +395,7 @@ fn without_monitor(runner: &Rc<Runner>, entry: &Rc<Entry>) -> EnvironmentStatus 
                 state: brief.is_none().then(|| resting.to_owned()),
             })
             .collect(),
+        blocked_by: None,
         restarts: brief.map_or(left.restarts, |brief| brief.restarts),
         unstable: 0,
         last_exit: left.last_exit,

@@ -7,6 +7,7 @@
 
 mod adhoc;
 mod answer;
+mod evict;
 mod keeper;
 mod launch;
 mod link;

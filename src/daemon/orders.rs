@@ -340,6 +340,10 @@ fn came_up(view: &View, ends: u64, pid: Option<i32>) -> Option<Result<String, St
         Phase::Backoff | Phase::Errored | Phase::Stopped if brief.ends > ends => {
             Some(Err(how_it_died(brief)))
         }
+        Phase::Blocked if brief.ends > ends => {
+            let why = brief.reason.as_deref().unwrap_or("a port of it is taken");
+            Some(Err(format!("is blocked: {why} (\"--evict\" ends that one)")))
+        }
         _ => None,
     }
 }

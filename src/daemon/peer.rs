@@ -32,7 +32,7 @@ fn is_member(uid: u32, gid: u32) -> bool {
 
 /// Whether a process lives in the app's part of an environment's cgroup. The socket is not visible in
 /// a cage; this is the second wall, for a descriptor that found its way in.
-fn is_caged(pid: i32, runner: &Runner) -> Option<bool> {
+pub fn is_caged(pid: i32, runner: &Runner) -> Option<bool> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
     let group = text.lines().find_map(|line| line.strip_prefix("0::/"))?;
     let cages = runner.entries().into_iter().flat_map(|entry| {

@@ -58,6 +58,13 @@ pub enum Event {
         /// Which.
         id: u32,
     },
+    /// The instance was not started, since a port of the environment is somebody else's.
+    Blocked {
+        /// Which.
+        id: u32,
+    },
+    /// That somebody may have gone.
+    Unblocked,
     /// The instance and all its processes are gone; `cause` as the kernel's counters and the status
     /// tell it, before what was asked of it is considered.
     Ended {
@@ -152,6 +159,7 @@ pub struct Environment {
     restarts: u32,
     launches: u32,
     reload: Option<Reload>,
+    is_blocked: bool,
 }
 
 impl Environment {
@@ -169,6 +177,7 @@ impl Environment {
             restarts: 0,
             launches: 0,
             reload: None,
+            is_blocked: false,
         }
     }
 
@@ -223,6 +232,14 @@ impl Environment {
                 }
                 self.reload_is_up(id, now, &mut actions);
             }
+            Event::Blocked { id } => {
+                if self.instances.remove(&id).is_some() {
+                    // It was no start.
+                    self.launches = self.launches.saturating_sub(1);
+                    self.is_blocked = true;
+                }
+            }
+            Event::Unblocked => self.is_blocked = false,
             Event::NotStarted { id } => self.gone(id, Cause::StartFailed, now, &mut actions),
             Event::Ended { id, cause } => self.gone(id, cause, now, &mut actions),
             Event::Tick => {}
@@ -242,6 +259,7 @@ impl Environment {
         self.wanted = wanted;
         self.retry = None;
         self.resting = None;
+        self.is_blocked = false;
         self.history.clear();
     }
 
@@ -286,7 +304,8 @@ impl Environment {
     /// Launches what is missing, if it is its time.
     fn fill(&mut self, now: Duration, actions: &mut Vec<Action>) {
         let is_due = self.retry.is_none_or(|at| now >= at);
-        if self.wanted == Wanted::Stopped || self.resting.is_some() || !is_due {
+        let is_held_up = self.resting.is_some() || self.is_blocked;
+        if self.wanted == Wanted::Stopped || is_held_up || !is_due {
             return;
         }
         self.retry = None;
@@ -350,6 +369,7 @@ impl Environment {
                 Some(resting) if resting.gave_up => Phase::Errored,
                 Some(_) if self.instances.is_empty() => Phase::Stopped,
                 _ if is(Phase::Starting) => Phase::Starting,
+                _ if self.is_blocked => Phase::Blocked,
                 _ if all_live => Phase::Online,
                 _ => Phase::Backoff,
             },
@@ -366,6 +386,12 @@ impl Environment {
     #[must_use]
     pub fn rest_state(&self) -> Option<(&str, bool)> {
         self.resting.as_ref().map(|resting| (resting.reason.as_str(), resting.gave_up))
+    }
+
+    /// Whether it waits for a port.
+    #[must_use]
+    pub fn is_blocked(&self) -> bool {
+        self.is_blocked
     }
 
     /// When the next try is.

@@ -17,6 +17,8 @@ enum Happening {
     Reload,
     Running(usize),
     NotStarted(usize),
+    Blocked(usize),
+    Unblocked,
     Ended(usize, Cause),
     SoftCeiling(usize),
     Stray(u32),
@@ -32,6 +34,8 @@ fn happening() -> impl Strategy<Value = Happening> {
         Just(Happening::Reload),
         (0..4_usize).prop_map(Happening::Running),
         (0..4_usize).prop_map(Happening::NotStarted),
+        (0..4_usize).prop_map(Happening::Blocked),
+        Just(Happening::Unblocked),
         (0..4_usize, cause).prop_map(|(at, cause)| Happening::Ended(at, cause)),
         (0..4_usize).prop_map(Happening::SoftCeiling),
         (0..9_u32).prop_map(Happening::Stray),
@@ -70,10 +74,12 @@ proptest! {
                 Happening::Wait(ms) => { now += Duration::from_millis(ms); Event::Tick }
                 Happening::Running(at) => match pick(at) { Some(id) => Event::Running { id }, None => continue },
                 Happening::NotStarted(at) => match pick(at) { Some(id) => Event::NotStarted { id }, None => continue },
+                Happening::Blocked(at) => match pick(at) { Some(id) => Event::Blocked { id }, None => continue },
+                Happening::Unblocked => Event::Unblocked,
                 Happening::Ended(at, cause) => match pick(at) { Some(id) => Event::Ended { id, cause }, None => continue },
                 Happening::SoftCeiling(at) => match pick(at) { Some(id) => Event::SoftCeiling { id }, None => continue },
             };
-            if let Event::Ended { id, .. } | Event::NotStarted { id } = event { live.remove(&id); }
+            if let Event::Ended { id, .. } | Event::NotStarted { id } | Event::Blocked { id } = event { live.remove(&id); }
             let was_stop = event == Event::Stop;
             for action in environment.step(&event, now) {
                 match action {
@@ -103,6 +109,7 @@ proptest! {
             if environment.wanted() == Wanted::Online {
                 let has_next = !live.is_empty()
                     || environment.next_try().is_some()
+                    || environment.is_blocked()
                     || environment.rest_state().is_some();
                 prop_assert!(has_next, "a wanted environment has no next step");
                 prop_assert!(environment.phase() != Phase::Stopped || environment.rest_state().is_some());

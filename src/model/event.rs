@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cause, Protocol};
+use super::{BlockedBy, Cause, Protocol};
 
 /// One line of the journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +61,8 @@ pub enum EventKind {
         /// Why it failed; the instances from before go on.
         reason: Option<String>,
     },
+    /// It cannot be started: a port of it is somebody else's.
+    Blocked(BlockedBy),
     /// A bind(2) of the environment's that was refused, or a stranger's on a port of the environment.
     Refused {
         /// What it wanted.

@@ -29,6 +29,6 @@ pub use spec::{
     RestartPolicy, SPEC_SCHEMA, Stop,
 };
 pub use status::{
-    CpuStatus, EnvironmentStatus, InstanceStatus, LeakStatus, MemoryStatus, PidsStatus, PortLine,
-    PortStatus, PortsDocument, RunnerStatus, STATUS_SCHEMA, StatusDocument,
+    BlockedBy, CpuStatus, EnvironmentStatus, InstanceStatus, LeakStatus, MemoryStatus, PidsStatus,
+    PortLine, PortStatus, PortsDocument, RunnerStatus, STATUS_SCHEMA, StatusDocument,
 };

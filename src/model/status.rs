@@ -58,6 +58,8 @@ pub struct EnvironmentStatus {
     pub instances: Vec<InstanceStatus>,
     /// Its ports.
     pub ports: Vec<PortStatus>,
+    /// Who is in the way, of an environment that is `blocked`.
+    pub blocked_by: Option<BlockedBy>,
     /// Restarts since `start`, wanted ones included.
     pub restarts: u32,
     /// Deaths in a row, without calm between.
@@ -109,6 +111,39 @@ pub struct PortStatus {
     /// `held` (its listening socket is kept over restarts), `reserved` (nobody else can bind it); on a host
     /// that cannot do that `listening` or `closed`. `None`: unknown.
     pub state: Option<String>,
+}
+
+/// Who has a port of an environment that is not its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockedBy {
+    /// The port.
+    pub port: u16,
+    /// `tcp` or `udp`.
+    pub proto: Protocol,
+    /// The process, as the host sees it; `None`: it could not be found.
+    pub pid: Option<i32>,
+    /// Its name: the program's own text.
+    pub program: Option<String>,
+    /// Its user.
+    pub uid: Option<u32>,
+    /// Its group in the cgroup v2 tree.
+    pub cgroup: Option<String>,
+}
+
+impl std::fmt::Display for BlockedBy {
+    /// The program's name as it is: clean it before a terminal sees it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "port {}/{} is taken by ", self.port, self.proto.word())?;
+        let Some(pid) = self.pid else { return f.write_str("a process that could not be found") };
+        write!(f, "\"{}\", pid {pid}", self.program.as_deref().unwrap_or("?"))?;
+        if let Some(uid) = self.uid {
+            write!(f, ", uid {uid}")?;
+        }
+        if let Some(cgroup) = &self.cgroup {
+            write!(f, ", cgroup {cgroup}")?;
+        }
+        f.write_str("; it starts when that one has gone")
+    }
 }
 
 /// `swrun ports`: a port of an environment.

@@ -47,6 +47,9 @@ impl Monitor {
     }
 
     fn launch(&mut self, id: u32) {
+        if self.is_blocked(id) {
+            return;
+        }
         let how = How { rehearse: false, is_walled: self.tenant.is_some() };
         match self.starter.start(self.driver.as_ref(), &self.base, &self.spec, id, how) {
             Ok(running) => {
@@ -203,6 +206,7 @@ impl Monitor {
                 running.kill();
             }
         }
+        self.look_at_blocked(now);
         let ids: Vec<u32> = self.running.keys().copied().collect();
         for id in ids {
             let Some(running) = self.running.get_mut(&id) else { continue };

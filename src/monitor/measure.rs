@@ -6,8 +6,8 @@ use super::run::Monitor;
 use crate::cgroup::MemoryReading;
 use crate::lifecycle::Event;
 use crate::model::{
-    CpuStatus, EnvironmentStatus, InstanceStatus, LeakStatus, MemoryStatus, Phase, PidsStatus,
-    Port, PortStatus, Protocol, format_duration,
+    BlockedBy, CpuStatus, EnvironmentStatus, InstanceStatus, LeakStatus, MemoryStatus, Phase,
+    PidsStatus, Port, PortStatus, Protocol, format_duration,
 };
 use crate::policy::ceiling;
 use crate::sys::clock;
@@ -129,6 +129,7 @@ impl Monitor {
             pid: instances.iter().find_map(|instance| instance.pid),
             monitor_pid: Some(std::process::id()),
             ports: self.ports(phase),
+            blocked_by: self.blocked_by(),
             restarts: self.environment.restarts(),
             unstable: self.environment.unstable(),
             last_exit: self.last_exit.clone(),
@@ -198,7 +199,12 @@ impl Monitor {
         let missing: Vec<u16> =
             self.running.values().flat_map(|running| running.missing_ports.clone()).collect();
         let is_up = phase == Phase::Online || phase == Phase::Starting;
+        let by = self.blocked_by();
+        let is_in_the_way = |port: Port| {
+            by.as_ref().is_some_and(|by| (by.port, by.proto) == (port.port, port.proto))
+        };
         let state = |port: Port| match port.proto {
+            _ if is_in_the_way(port) => Some("blocked"),
             Protocol::Tcp if self.listeners.holds(port.port) => Some("held"),
             _ if self.tenant.is_some() && self.holds => Some("reserved"),
             Protocol::Tcp if is_up && !self.running.is_empty() && !missing.contains(&port.port) => {
@@ -217,6 +223,11 @@ impl Monitor {
                 state: state(port).map(str::to_owned),
             })
             .collect()
+    }
+
+    fn blocked_by(&self) -> Option<BlockedBy> {
+        let blocked = self.blocked.as_ref().filter(|_| self.environment.is_blocked());
+        blocked.map(|blocked| blocked.by.clone())
     }
 
     /// One line on why the environment is not as wanted.
@@ -240,7 +251,8 @@ impl Monitor {
                 let deaths = self.environment.unstable();
                 Some(format!("{how}; {deaths} in a row, next try in {}", format_duration(pause)))
             }
-            Phase::Online | Phase::Stopping | Phase::Blocked => None,
+            Phase::Blocked => self.blocked.as_ref().map(|blocked| blocked.by.to_string()),
+            Phase::Online | Phase::Stopping => None,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! that the runner wrote, and writes nothing where an app could.
 
 mod act;
+mod blocked;
 mod control;
 mod holder;
 mod instance;

@@ -12,6 +12,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use sd_notify::NotifyState;
 
 use super::Arguments;
+use super::blocked::Blocked;
 use super::control::{Client, Control};
 use super::instance::{Remains, Running};
 use super::listeners::Listeners;
@@ -78,6 +79,8 @@ pub struct Monitor {
     pub(super) holds: bool,
     pub(super) listeners: Listeners,
     pub(super) refusals: Refusals,
+    /// Who is in the way of a start.
+    pub(super) blocked: Option<Blocked>,
     /// The sockets that the holders have.
     pub(super) told_holders: BTreeSet<u64>,
     /// How many reloads have ended, and why the last one failed.
@@ -150,6 +153,7 @@ impl Monitor {
             holds: false,
             listeners: Listeners::default(),
             refusals: Refusals::default(),
+            blocked: None,
             told_holders: BTreeSet::new(),
             reloads: 0,
             reload_failed: None,
@@ -305,6 +309,7 @@ impl Monitor {
             .chain(launching)
             .chain(self.environment.next_step())
             .chain(self.listeners.next_due())
+            .chain(self.blocked.as_ref().map(|blocked| blocked.next_look.0))
             .chain(self.refusals.next_due())
             .chain(match self.busy_until() {
                 Some(end) => Some(end),
@@ -317,6 +322,9 @@ impl Monitor {
         let mut sources = vec![(Source::Signals, self.signals.as_fd(), PollFlags::POLLIN)];
         for descriptor in self.control.descriptors() {
             sources.push((Source::Control, descriptor.as_fd(), PollFlags::POLLIN));
+        }
+        if let Some(process) = self.blocked.as_ref().and_then(|blocked| blocked.process.as_ref()) {
+            sources.push((Source::Holder, process.as_fd(), PollFlags::POLLIN));
         }
         if let Some(tenant) = &self.tenant {
             sources.push((Source::Refusals, tenant.ring(), PollFlags::POLLIN));
@@ -363,6 +371,7 @@ impl Monitor {
                 Source::Err(id) => self.pump(id, false),
                 Source::Report(id) => self.take_reports(id),
                 Source::Calls(id) => self.answer_listen(id),
+                Source::Holder => self.unblock(),
                 Source::Refusals => self.take_refusals(),
                 Source::Memory(id) => self.take_memory_event(id),
                 Source::Init(id) => self.take_end(id),
@@ -402,6 +411,7 @@ enum Source {
     Report(u32),
     Calls(u32),
     Refusals,
+    Holder,
     Memory(u32),
     Init(u32),
 }

@@ -42,19 +42,24 @@ impl Monitor {
 
     /// All about the ports, looked up now.
     pub(super) fn port_lines(&self) -> Vec<PortLine> {
-        let states = self.report().status.ports;
+        let status = self.report().status;
+        let (states, states_by) = (status.ports, status.blocked_by);
         let line = |port: &PortStatus| {
             let key = Port { port: port.port, proto: port.proto };
             let is_tcp = port.proto == Protocol::Tcp;
             let queue = if is_tcp { self.listeners.queue(port.port) } else { None };
             let holders = if is_tcp { self.listeners_of(port.port) } else { Vec::new() };
+            let by = states_by.as_ref().filter(|by| (by.port, by.proto) == (port.port, port.proto));
             PortLine {
                 environment: self.name.to_string(),
                 port: port.port,
                 proto: port.proto,
                 state: port.state.clone(),
-                pid: holders.first().copied(),
-                program: holders.first().and_then(|pid| program(*pid)),
+                pid: by.map_or(holders.first().copied(), |by| by.pid),
+                program: match by {
+                    Some(by) => by.program.clone(),
+                    None => holders.first().and_then(|pid| program(*pid)),
+                },
                 processes: (!holders.is_empty()).then_some(holders.len()),
                 queue: queue.map(|(waiting, _)| waiting),
                 backlog: queue.map(|(_, most)| most),

@@ -42,6 +42,13 @@ pub enum Ask {
         /// Which.
         targets: Vec<String>,
     },
+    /// End the process that has a port of an environment, if that is still so. Admin-class.
+    Evict {
+        /// Whose port.
+        target: String,
+        /// Which process.
+        pid: i32,
+    },
     /// Stop, and forget; gone for the next boot too. Admin-class.
     Delete(Order),
     /// Start an environment that has no profile file. Admin-class.

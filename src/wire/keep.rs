@@ -95,7 +95,8 @@ pub struct Brief {
     pub reason: Option<String>,
     /// The last end.
     pub last_exit: Option<LastExit>,
-    /// How many ends there were since the monitor started: tells a new one from an old one.
+    /// How many ends there were since the monitor started, starts that a port held up included: tells a new
+    /// one from an old one.
     pub ends: u64,
     /// The app's pid, of the first instance.
     pub pid: Option<i32>,

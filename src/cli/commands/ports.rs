@@ -54,7 +54,8 @@ fn row(line: &PortLine) -> Row {
         _ => Style::Bad,
     };
     let listens = match (line.pid, line.program.as_deref(), line.processes) {
-        (Some(pid), program, Some(count)) => {
+        (Some(pid), program, count) => {
+            let count = count.unwrap_or(1);
             let more = if count > 1 { format!(" and {} more", count - 1) } else { String::new() };
             format!("{pid} {}{more}", clean(program.unwrap_or("?")))
         }

@@ -6,8 +6,10 @@ use std::path::Path;
 use crate::cli::ad_hoc::{Caller, ad_hoc};
 use crate::cli::args::Start;
 use crate::cli::commands::order;
-use crate::cli::exit::{Ended, Failure};
+use crate::cli::commands::status::document;
+use crate::cli::exit::{Ended, Exit, Failure};
 use crate::cli::output::{Output, say};
+use crate::formats::clean::clean;
 use crate::model::{EnvName, Places};
 use crate::wire::ask::{Ask, Order};
 
@@ -17,7 +19,48 @@ pub fn run(places: &Places, start: &Start, output: &mut Output) -> Ended {
         Some(name) => Ask::StartAdHoc(Box::new(ask_for_program(start, name)?)),
         None => Ask::Start(Order { targets: environments(start)?, wait: !start.no_wait }),
     };
-    order::carry_out(places, &ask, output)
+    let ended = order::carry_out(places, &ask, output);
+    match (&ask, start.evict) {
+        (Ask::Start(order), true) => evict(places, order, start.yes, output).unwrap_or(ended),
+        _ => ended,
+    }
+}
+
+/// Ends what is in the way of what could not be started, and starts it again; `None` where nothing is.
+fn evict(places: &Places, order: &Order, is_agreed: bool, output: &mut Output) -> Option<Ended> {
+    let blocked = match document(places, &order.targets) {
+        Ok(document) => document.environments.into_iter().filter_map(|status| {
+            let by = status.blocked_by?;
+            Some((status.name, by.pid?, by.to_string()))
+        }),
+        Err(failure) => return Some(Err(failure)),
+    };
+    let blocked: Vec<(String, i32, String)> = blocked.collect();
+    for (name, pid, by) in &blocked {
+        if !is_agreed && !agrees(&format!("{}: {}. End it? [y/N] ", clean(name), clean(by))) {
+            return Some(Err(Failure::failed(format!("nothing was ended, \"{name}\" is blocked"))));
+        }
+        let ask = Ask::Evict { target: name.clone(), pid: *pid };
+        match order::carry_out(places, &ask, output) {
+            Ok(Exit::Done) => {}
+            other => return Some(other),
+        }
+    }
+    (!blocked.is_empty()).then(|| order::carry_out(places, &Ask::Start(order.clone()), output))
+}
+
+/// Asks at the terminal; without one the answer is no.
+fn agrees(question: &str) -> bool {
+    use std::io::{IsTerminal as _, Write as _};
+    if !std::io::stdin().is_terminal() {
+        say("no terminal to ask at: say --yes to end it");
+        return false;
+    }
+    let mut stderr = std::io::stderr();
+    let mut answer = String::new();
+    let _ = stderr.write_all(question.as_bytes());
+    let _ = std::io::stdin().read_line(&mut answer);
+    matches!(answer.trim(), "y" | "Y" | "yes")
 }
 
 fn ask_for_program(start: &Start, name: &EnvName) -> Result<crate::wire::ask::AdHoc, Failure> {
@@ -59,7 +102,6 @@ mod tests {
 
     use super::*;
     use crate::cli::args::{Args, Command};
-    use crate::cli::exit::Exit;
 
     fn named(line: &[&str]) -> Result<Vec<String>, Failure> {
         let args = Args::try_parse_from(["swrun", "start"].iter().chain(line)).expect("it parses");

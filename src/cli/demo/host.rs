@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::time::{Duration, Instant};
 
-use procfs::process::FDTarget;
-
 use super::end_all;
 use crate::cli::commands::status::document;
 use crate::cli::exit::Failure;
-use crate::model::Places;
+use crate::formats::clean::clean;
+use crate::model::{Places, Port, Protocol};
+use crate::ports;
 use crate::sys::command;
 
 /// The runner and everything below its folder.
@@ -194,21 +194,9 @@ fn suggestion(base: u16) -> u16 {
 
 /// Program, pid and user of the process that listens on a port.
 fn holder(port: u16) -> Option<String> {
-    let sockets =
-        procfs::net::tcp().ok()?.into_iter().chain(procfs::net::tcp6().unwrap_or_default());
-    let inodes: Vec<u64> =
-        sockets.filter(|s| s.local_address.port() == port).map(|s| s.inode).collect();
-    procfs::process::all_processes().ok()?.flatten().find_map(|process| {
-        let holds = process.fd().ok()?.flatten().any(|descriptor| {
-            matches!(descriptor.target, FDTarget::Socket(inode) if inodes.contains(&inode))
-        });
-        if !holds {
-            return None;
-        }
-        let name = process.stat().ok()?.comm;
-        let uid = process.uid().ok()?;
-        let user = nix::unistd::User::from_uid(uid.into()).ok().flatten();
-        let user = user.map_or_else(|| format!("uid {uid}"), |user| format!("user {}", user.name));
-        Some(format!("\"{}\" (pid {}, {user})", crate::formats::clean::clean(&name), process.pid))
-    })
+    let found = ports::holder(Port { port, proto: Protocol::Tcp }).ok()??;
+    let ports::Holder { program, pid, uid, .. } = found;
+    let user = nix::unistd::User::from_uid(uid.into()).ok().flatten();
+    let user = user.map_or_else(|| format!("uid {uid}"), |user| format!("user {}", user.name));
+    Some(format!("\"{}\" (pid {pid}, {user})", clean(&program)))
 }

@@ -169,6 +169,7 @@ pub(in crate::cli) mod tests {
             user: format!("deploy-{target}"),
             state: Phase::Online,
             wanted: Wanted::Online,
+            blocked_by: None,
             reason: None,
             pid: Some(4711),
             monitor_pid: Some(4700),

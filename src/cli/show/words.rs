@@ -102,6 +102,7 @@ pub fn event(event: &Event) -> String {
         EventKind::Reloaded { reason: Some(reason) } => {
             format!("not reloaded, the old one goes on: {}", clean(reason))
         }
+        EventKind::Blocked(by) => format!("blocked: {}", clean(&by.to_string())),
         EventKind::Refused { port, proto, program, pid, stranger, times } => {
             let who = if *stranger { "to another's" } else { "to its" };
             let often = if *times > 1 { format!(", {times} times") } else { String::new() };
