@@ -310,3 +310,39 @@ fn with_the_holder_dead_too_it_starts_afresh_and_says_so() {
     assert!(get(app.port, "/").is_ok());
     bed.end();
 }
+
+/// An answer of the old instance does not count, and the new one gets no other request before it is well.
+#[test]
+fn a_reload_waits_until_the_new_one_is_well() {
+    let bed = Bed::running();
+    let app = server(&bed, "shop", "server.js", "");
+    let health = format!("[health]\nhttp = \"http://127.0.0.1:{}/healthz\"\n", app.port);
+    add(&bed, &app, &format!("DRAIN = \"1\"\n{health}"));
+    let before = bed.start(&app);
+    // The next one listens at once, is ill for a second, and tells who asked it meanwhile.
+    let ill = r#"
+const http = require('http');
+const begun = Date.now(), asked = [];
+const server = http.createServer((request, response) => {
+  if (request.url === '/asked') return response.end(JSON.stringify(asked));
+  if (Date.now() - begun < 1000) {
+    asked.push(request.url);
+    response.statusCode = 503;
+  }
+  response.end(process.env.SWRUN_INSTANCE);
+});
+server.listen(Number(process.env.PORT));
+process.on('SIGTERM', () => server.close(() => process.exit(0)));
+"#;
+    fs::write(app.home.join("server.js"), ill).expect("our own file");
+    let load = Load::begin(address(&app), CLIENTS);
+    load.wait_for(30);
+    bed.ok(&["reload", "shop"]);
+    load.wait_for(30);
+    nothing_was_lost(load.end());
+    assert_ne!(bed.status(&app)["pid"], before["pid"]);
+    let asked: Vec<String> =
+        serde_json::from_str(&get(app.port, "/asked").expect("it serves")).expect("JSON");
+    assert!(asked.len() > 1 && asked.iter().all(|path| path == "/healthz"), "{asked:?}");
+    bed.end();
+}

@@ -69,7 +69,13 @@ impl Monitor {
         }
         self.listeners.steer_no_more();
         self.reloads += 1;
-        self.reload_failed = failed.map(|(instance, reason)| ReloadFailed { instance, reason });
+        let last = self.probe.take().and_then(|probe| probe.failed);
+        self.reload_failed = failed.map(|(instance, mut reason)| {
+            if let Some(last) = last {
+                reason = format!("{reason}; its health check: {last}");
+            }
+            ReloadFailed { instance, reason }
+        });
         let reason = self.reload_failed.as_ref().map(|failed| failed.reason.clone());
         self.write_event(None, EventKind::Reloaded { reason });
     }

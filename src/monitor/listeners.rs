@@ -8,8 +8,9 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use super::ports;
+use super::probe;
 use super::run::Monitor;
-use crate::lifecycle::{Event, Instance};
+use crate::lifecycle::Instance;
 use crate::model::{EventKind, Identity, Phase, Port, Protocol};
 use crate::policy::listen::{self, Answer, Facts};
 use crate::sys::sockets::{self, Socket};
@@ -129,7 +130,8 @@ impl Listeners {
         self.end(|held| held.instance == id);
     }
 
-    /// New connections go to the instances other than `id`, which is about to listen in their place.
+    /// New connections go to the instances other than `id`, which is about to listen in their place; it
+    /// gets those of the health check alone.
     fn steer_past(&self, id: u32, facts: &Facts) {
         let others = self
             .held
@@ -137,7 +139,7 @@ impl Listeners {
             .filter(|held| held.instance != id && listen::is_same_place(&held.facts, facts));
         let others: Vec<&Held> = others.collect();
         if let Some(first) = others.first() {
-            let _ = sockets::steer(first.socket.as_fd(), 0, others.len() as u32);
+            let _ = sockets::steer_past(first.socket.as_fd(), others.len() as u32, probe::SOURCE);
         }
     }
 
@@ -307,7 +309,7 @@ impl Monitor {
         if were_missing > 0 && running.missing_ports.is_empty() {
             running.next_look = None;
             self.listeners.retire_soon(id);
-            self.pending.push_back(Event::Running { id });
+            self.is_listening(id);
         }
     }
 

@@ -12,6 +12,7 @@ mod listeners;
 mod logs;
 mod measure;
 mod ports;
+mod probe;
 mod refusals;
 mod run;
 mod start;

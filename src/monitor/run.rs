@@ -18,6 +18,7 @@ use super::instance::{Remains, Running};
 use super::listeners::Listeners;
 use super::logs::{LogFile, Scratch};
 use super::measure::Samples;
+use super::probe::Probe;
 use super::refusals::Refusals;
 use super::start::Starter;
 use crate::cgroup::{self, Driver};
@@ -81,6 +82,8 @@ pub struct Monitor {
     pub(super) refusals: Refusals,
     /// Who is in the way of a start.
     pub(super) blocked: Option<Blocked>,
+    /// The health check of a reload.
+    pub(super) probe: Option<Probe>,
     /// The sockets that the holders have.
     pub(super) told_holders: BTreeSet<u64>,
     /// How many reloads have ended, and why the last one failed.
@@ -154,6 +157,7 @@ impl Monitor {
             listeners: Listeners::default(),
             refusals: Refusals::default(),
             blocked: None,
+            probe: None,
             told_holders: BTreeSet::new(),
             reloads: 0,
             reload_failed: None,
@@ -309,6 +313,7 @@ impl Monitor {
             .chain(launching)
             .chain(self.environment.next_step())
             .chain(self.listeners.next_due())
+            .chain(self.probe.as_ref().map(Probe::next_due))
             .chain(self.blocked.as_ref().map(|blocked| blocked.next_look.0))
             .chain(self.refusals.next_due())
             .chain(match self.busy_until() {
@@ -325,6 +330,9 @@ impl Monitor {
         }
         if let Some(process) = self.blocked.as_ref().and_then(|blocked| blocked.process.as_ref()) {
             sources.push((Source::Holder, process.as_fd(), PollFlags::POLLIN));
+        }
+        if let Some((socket, flags)) = self.probe.as_ref().and_then(Probe::source) {
+            sources.push((Source::Probe, socket, flags));
         }
         if let Some(tenant) = &self.tenant {
             sources.push((Source::Refusals, tenant.ring(), PollFlags::POLLIN));
@@ -371,6 +379,8 @@ impl Monitor {
                 Source::Err(id) => self.pump(id, false),
                 Source::Report(id) => self.take_reports(id),
                 Source::Calls(id) => self.answer_listen(id),
+                // Looked at below.
+                Source::Probe => {}
                 Source::Holder => self.unblock(),
                 Source::Refusals => self.take_refusals(),
                 Source::Memory(id) => self.take_memory_event(id),
@@ -378,6 +388,7 @@ impl Monitor {
             }
         }
         self.look_at_what_is_due();
+        self.look_at_probe();
     }
 
     fn take_signals(&mut self) {
@@ -412,6 +423,7 @@ enum Source {
     Calls(u32),
     Refusals,
     Holder,
+    Probe,
     Memory(u32),
     Init(u32),
 }

@@ -65,7 +65,6 @@ pub fn resolve(profile: &Profile, host: &HostFacts) -> Result<Resolved, Vec<Prob
         work.program(base, cwd, &writable, &read_only);
     }
     let open_files = work.open_files();
-    work.not_yet();
     let mut problems = work.problems;
     problems.sort_by_key(Problem::position);
     match (identity, folders) {
@@ -131,19 +130,6 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// What is understood and has no effect in this version: an operator must not rely on it.
-    fn not_yet(&mut self) {
-        let at = self.profile.name.at;
-        if self.profile.health.is_some() {
-            let text = "[health] has no effect yet: this version does not ask the address";
-            self.report(at, Severity::Warning, text.to_owned(), None);
-        }
-        if self.profile.instances > 1 && !self.profile.ports.is_empty() {
-            let text = "several instances share no port yet: the second one must set SO_REUSEPORT itself, or it cannot bind";
-            self.report(at, Severity::Warning, text.to_owned(), None);
-        }
-    }
-
     fn report(&mut self, at: Position, severity: Severity, text: String, hint: Option<String>) {
         let problem = Problem::error(&self.profile.file, at, text);
         self.problems.push(Problem { severity, hint, ..problem });

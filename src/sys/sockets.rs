@@ -1,7 +1,7 @@
 //! What the kernel says of a socket: options that nix and rustix lack.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
 use rustix::net::{AddressFamily, SocketType, sockopt};
@@ -90,6 +90,9 @@ pub fn queue(socket: BorrowedFd<'_>) -> io::Result<(u32, u32)> {
     Ok((info.tcpi_unacked, info.tcpi_sacked))
 }
 
+/// A random number, as classic BPF loads it.
+const RANDOM: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_RANDOM).cast_unsigned();
+
 /// Sends new connections of the whole SO_REUSEPORT group of `socket` to `count` of its members, from
 /// member `first` on, in the order in which they began to listen (socket(7), `SO_ATTACH_REUSEPORT_CBPF`).
 /// Where there are no such members, the kernel chooses as always.
@@ -99,8 +102,28 @@ pub fn queue(socket: BorrowedFd<'_>) -> io::Result<(u32, u32)> {
 pub fn steer(socket: BorrowedFd<'_>, first: u32, count: u32) -> io::Result<()> {
     let step = |code, k| libc::sock_filter { code, jt: 0, jf: 0, k };
     // A random number, modulo, plus, return.
-    const RANDOM: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_RANDOM).cast_unsigned();
     let code = [step(0x20, RANDOM), step(0x94, count.max(1)), step(0x04, first), step(0x16, 0)];
+    let program = libc::sock_fprog { len: code.len() as u16, filter: code.as_ptr().cast_mut() };
+    set(socket, libc::SO_ATTACH_REUSEPORT_CBPF, &program)
+}
+
+/// Sends new connections of the whole SO_REUSEPORT group of `socket` to its first `count` members, but
+/// those from `probe` to the one after them.
+///
+/// # Errors
+/// setsockopt(2).
+pub fn steer_past(socket: BorrowedFd<'_>, count: u32, probe: Ipv4Addr) -> io::Result<()> {
+    let step = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
+    // The source address in the IPv4 header; of IPv6 some part of it, which is no loopback address.
+    const SOURCE: u32 = (libc::SKF_NET_OFF + 12).cast_unsigned();
+    let code = [
+        step(0x20, 0, 0, SOURCE),
+        step(0x15, 0, 1, u32::from(probe)),
+        step(0x06, 0, 0, count),
+        step(0x20, 0, 0, RANDOM),
+        step(0x94, 0, 0, count.max(1)),
+        step(0x16, 0, 0, 0),
+    ];
     let program = libc::sock_fprog { len: code.len() as u16, filter: code.as_ptr().cast_mut() };
     set(socket, libc::SO_ATTACH_REUSEPORT_CBPF, &program)
 }

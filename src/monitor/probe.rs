@@ -1,0 +1,243 @@
+//! The health check of an instance that is to replace another: it must answer itself, while all other
+//! connections still go to the old one. Told apart by its source address, which nobody else uses.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use nix::poll::PollFlags;
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+
+use super::run::Monitor;
+use crate::lifecycle::Event;
+use crate::sys::clock;
+
+/// Where probes come from: an address of the loopback network.
+pub const SOURCE: Ipv4Addr = Ipv4Addr::new(127, 83, 87, 82);
+
+/// How long an answer may take, and the pause before the next try.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// The longest beginning of an answer that is looked at: `HTTP/1.1 200`.
+const STATUS_BYTES: usize = 12;
+
+/// A check under way.
+#[derive(Debug)]
+pub struct Probe {
+    /// The instance that must answer.
+    pub id: u32,
+    state: State,
+    /// How the last try failed.
+    pub failed: Option<String>,
+}
+
+#[derive(Debug)]
+enum State {
+    /// The next try is then.
+    Waits(Duration),
+    Asks {
+        socket: OwnedFd,
+        has_asked: bool,
+        answer: Vec<u8>,
+        deadline: Duration,
+    },
+}
+
+/// What a look at the socket came to.
+enum Look {
+    GoesOn,
+    Healthy,
+    Failed(String),
+}
+
+impl Probe {
+    pub fn new(id: u32) -> Self {
+        Self { id, state: State::Waits(clock::monotonic()), failed: None }
+    }
+
+    /// The descriptor to wait for.
+    pub fn source(&self) -> Option<(BorrowedFd<'_>, PollFlags)> {
+        match &self.state {
+            State::Waits(_) => None,
+            State::Asks { socket, has_asked: false, .. } => {
+                Some((socket.as_fd(), PollFlags::POLLOUT))
+            }
+            State::Asks { socket, .. } => Some((socket.as_fd(), PollFlags::POLLIN)),
+        }
+    }
+
+    pub fn next_due(&self) -> Duration {
+        match self.state {
+            State::Waits(at) => at,
+            State::Asks { deadline, .. } => deadline,
+        }
+    }
+
+    fn look(&mut self, url: &Url, now: Duration) -> Look {
+        match &mut self.state {
+            State::Waits(at) if *at > now => Look::GoesOn,
+            State::Waits(_) => match connect(url.address) {
+                Ok(socket) => {
+                    let deadline = now + ANSWERS_WITHIN;
+                    self.state =
+                        State::Asks { socket, has_asked: false, answer: Vec::new(), deadline };
+                    Look::GoesOn
+                }
+                Err(error) => Look::Failed(format!("could not connect: {error}")),
+            },
+            State::Asks { deadline, .. } if *deadline <= now => {
+                Look::Failed(format!("no answer within {} s", ANSWERS_WITHIN.as_secs()))
+            }
+            State::Asks { socket, has_asked, answer, .. } => {
+                match ask(socket, url, has_asked, answer) {
+                    Ok(None) => Look::GoesOn,
+                    Ok(Some(status)) if (200..400).contains(&status) => Look::Healthy,
+                    Ok(Some(status)) => Look::Failed(format!("it answered {status}")),
+                    Err(error) => Look::Failed(error.to_string()),
+                }
+            }
+        }
+    }
+}
+
+impl Monitor {
+    /// The newcomer listens on all its ports: it is up, once it has answered where that is wanted.
+    pub(super) fn is_listening(&mut self, id: u32) {
+        if self.environment.is_newcomer(id) && self.spec.health.is_some() {
+            self.probe = Some(Probe::new(id));
+        } else {
+            self.pending.push_back(Event::Running { id });
+        }
+    }
+
+    /// Goes on with the check, when its socket is ready or its time has come.
+    pub(super) fn look_at_probe(&mut self) {
+        let Some(probe) = &mut self.probe else { return };
+        if !self.environment.is_newcomer(probe.id) {
+            self.probe = None;
+            return;
+        }
+        let url = self.spec.health.as_ref().and_then(|health| Url::parse(&health.http));
+        let Some(url) = url else { return };
+        let now = clock::monotonic();
+        match probe.look(&url, now) {
+            Look::GoesOn => {}
+            Look::Healthy => {
+                let id = probe.id;
+                self.probe = None;
+                self.pending.push_back(Event::Running { id });
+            }
+            Look::Failed(why) => {
+                probe.failed = Some(why);
+                probe.state = State::Waits(now + PAUSE);
+            }
+        }
+    }
+}
+
+fn connect(to: SocketAddr) -> io::Result<OwnedFd> {
+    let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
+    if to.is_ipv4() {
+        rustix::net::bind(&socket, &SocketAddr::from((SOURCE, 0)))?;
+    }
+    match rustix::net::connect(&socket, &to) {
+        Ok(()) | Err(rustix::io::Errno::INPROGRESS) => Ok(socket),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Asks, then reads; gives the status once it is there.
+fn ask(
+    socket: &OwnedFd,
+    url: &Url,
+    has_asked: &mut bool,
+    answer: &mut Vec<u8>,
+) -> io::Result<Option<u16>> {
+    rustix::net::sockopt::socket_error(socket)??;
+    if !*has_asked {
+        let request = format!(
+            "GET {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: swrun\r\nConnection: close\r\n\r\n",
+            url.path, url.host
+        );
+        match rustix::net::send(socket, request.as_bytes(), rustix::net::SendFlags::NOSIGNAL) {
+            Ok(count) if count == request.len() => *has_asked = true,
+            Ok(_) => return Err(io::ErrorKind::WriteZero.into()),
+            Err(rustix::io::Errno::AGAIN) => {}
+            Err(error) => return Err(error.into()),
+        }
+        return Ok(None);
+    }
+    let mut buffer = [0; STATUS_BYTES];
+    let room = STATUS_BYTES - answer.len();
+    match rustix::io::read(socket, &mut buffer[..room]) {
+        Ok(0) => Err(io::Error::other("it closed the connection without an answer")),
+        Ok(count) => {
+            answer.extend_from_slice(&buffer[..count]);
+            if answer.len() < STATUS_BYTES { Ok(None) } else { status(answer).map(Some) }
+        }
+        Err(rustix::io::Errno::AGAIN) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The number in `HTTP/1.1 200`.
+fn status(answer: &[u8]) -> io::Result<u16> {
+    let text = std::str::from_utf8(answer).ok().and_then(|text| text.strip_prefix("HTTP/1."));
+    let number = text.and_then(|text| text.get(2..5)?.parse().ok());
+    number.ok_or_else(|| io::Error::other("its answer is not HTTP"))
+}
+
+/// An address of this machine, as the profile names it.
+#[derive(Debug, PartialEq, Eq)]
+struct Url {
+    address: SocketAddr,
+    host: String,
+    path: String,
+}
+
+impl Url {
+    fn parse(text: &str) -> Option<Self> {
+        let rest = text.strip_prefix("http://")?;
+        let (host, path) = match rest.find('/') {
+            Some(at) => rest.split_at(at),
+            None => (rest, "/"),
+        };
+        let numeric = host.replace("localhost", "127.0.0.1");
+        let address = numeric.parse().or_else(|_| format!("{numeric}:80").parse()).ok()?;
+        Some(Self { address, host: host.to_owned(), path: path.to_owned() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_taken_apart() {
+        let parsed = |text| {
+            let url = Url::parse(text).expect(text);
+            (url.address.to_string(), url.host, url.path)
+        };
+        let of = |a: &str, b: &str, c: &str| (a.to_owned(), b.to_owned(), c.to_owned());
+        assert_eq!(
+            parsed("http://127.0.0.1:3002/healthz?x=1"),
+            of("127.0.0.1:3002", "127.0.0.1:3002", "/healthz?x=1")
+        );
+        assert_eq!(parsed("http://localhost:80"), of("127.0.0.1:80", "localhost:80", "/"));
+        assert_eq!(parsed("http://[::1]:3002/"), of("[::1]:3002", "[::1]:3002", "/"));
+        assert_eq!(parsed("http://127.0.0.1/x"), of("127.0.0.1:80", "127.0.0.1", "/x"));
+    }
+
+    #[test]
+    fn only_a_status_is_a_status() {
+        assert_eq!(status(b"HTTP/1.1 204").expect("it is one"), 204);
+        assert_eq!(status(b"HTTP/1.0 503").expect("it is one"), 503);
+        for bad in [b"HTTP/1.1 2x4", b"SSH-2.0-Open", b"HTTP/2.0 200", b"\xff\xffTP/1.1 200"] {
+            assert!(status(bad).is_err());
+        }
+    }
+}
