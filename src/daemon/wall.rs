@@ -79,7 +79,8 @@ fn build(options: &Options, layout: &Layout, driver: &dyn Driver) -> std::io::Re
 
 fn is_bpf(folder: &Path) -> bool {
     let found = rustix::fs::statfs(folder);
-    found.is_ok_and(|found| found.f_type == i64::from(libc::BPF_FS_MAGIC as i32))
+    // The kernel's number has 32 bits; on some machines it comes sign-extended.
+    found.is_ok_and(|found| found.f_type as u32 == libc::BPF_FS_MAGIC as u32)
 }
 
 impl Runner {
