@@ -15,8 +15,8 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("cgroup", &["model", "sys", "privilege"]),
     ("lifecycle", &["model", "policy"]),
     ("profile", &["model", "sys", "formats"]),
-    ("host", &["model", "sys", "cgroup"]),
     ("ports", &["model", "sys"]),
+    ("host", &["model", "sys", "cgroup", "ports"]),
     ("wire", &["model", "sys"]),
     // The roles. A process of its own each, met only over `wire`.
     ("init", &["model", "sys", "formats", "privilege", "wire"]),

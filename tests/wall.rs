@@ -210,6 +210,33 @@ netlink = socket(AF_NETLINK, SOCK_RAW, 0); netlink.bind((0, 0)); print("netlink"
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "ok ok");
 }
 
+/// Who binds counts, not who made the socket.
+#[test]
+fn a_socket_that_was_handed_over_gives_nobody_a_port() {
+    let Some(bed) = Bed::new() else { return };
+    let _shop = bed.tenant("shop", &[TCP]);
+    let script = format!(
+        r#"
+ours, theirs = socketpair(AF_UNIX, SOCK_STREAM)
+made_outside = socket()
+if os.fork() == 0:
+    open("{}", "w").write(str(os.getpid()))
+    made_inside = socket()
+    send_fds(theirs, [b"x"], [made_inside.fileno()])
+    print("inside:", raw(made_outside, v4(8080)), raw(made_outside, v4(3002)), flush=True)
+    os._exit(0)
+_, descriptors, _, _ = recv_fds(ours, 1, 1)
+os.wait()
+print("outside:", raw(socket(fileno=descriptors[0]), v4(3002)), flush=True)
+"#,
+        bed.base.join("shop/cgroup.procs").display()
+    );
+    let output = bed.python_as(0, "stranger", &script);
+    let said = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(said.trim(), "inside: EACCES ok\noutside: EACCES", "{errors}");
+}
+
 #[test]
 fn a_refusal_is_told_with_program_pid_and_port() {
     let Some(bed) = Bed::new() else { return };

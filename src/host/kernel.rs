@@ -15,6 +15,7 @@ pub fn examine() -> Vec<Finding> {
         read("/proc/pressure/memory").is_some(),
     ));
     findings.push(judge_seccomp(read("/proc/sys/kernel/seccomp/actions_avail").as_deref()));
+    findings.push(judge_ports(crate::ports::try_out()));
     findings.push(judge_landlock(read("/sys/kernel/security/lsm").as_deref(), version(&release)));
     findings
 }
@@ -92,6 +93,22 @@ fn judge_pressure(exists: bool, is_readable: bool) -> Finding {
             "pressure",
             "this kernel has no pressure stall information: memory pressure is unknown",
             "use a kernel with CONFIG_PSI",
+        ),
+    }
+}
+
+fn judge_ports(tried: std::io::Result<()>) -> Finding {
+    const TOPIC: &str = "ports";
+    let is_root = rustix::process::geteuid().is_root();
+    match tried {
+        Ok(()) => Finding::good(TOPIC, "ports can be owned, and held over restarts"),
+        Err(_) if !is_root => Finding::unknown(TOPIC, "whether ports can be owned (needs root)"),
+        Err(error) => Finding::degraded(
+            TOPIC,
+            format!(
+                "ports cannot be owned: anybody may bind them, and restarts refuse connections ({error})"
+            ),
+            "use Linux 5.18 or newer with CONFIG_CGROUP_BPF; in a container CAP_BPF and CAP_NET_ADMIN are needed",
         ),
     }
 }

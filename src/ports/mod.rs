@@ -8,4 +8,4 @@ mod wall;
 
 pub use holder::{Holder, holder, is_taken};
 pub use settings::Settings;
-pub use wall::{Key, Refusal, Tenant, Wall};
+pub use wall::{Key, Refusal, Tenant, Wall, try_out};

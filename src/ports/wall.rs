@@ -94,6 +94,43 @@ struct Saved {
 
 const SCHEMA: u32 = 1;
 
+/// Whether this kernel, and the rights of this process, allow a wall: its program is loaded and dropped.
+///
+/// # Errors
+/// What the kernel said.
+pub fn try_out() -> io::Result<()> {
+    let maps = made()?;
+    let code = program::bind(maps.numbers(), 1, netns_cookie()?);
+    bpf::load(&code, Hook::Bind4, "swrun_try").map(drop)
+}
+
+/// New maps of a wall.
+struct Made {
+    ports: Map<4, 24>,
+    rings: Map<8, 4>,
+    marked: Map<8, 4>,
+}
+
+impl Made {
+    fn numbers(&self) -> Maps {
+        let number = |descriptor: &OwnedFd| descriptor.as_raw_fd();
+        Maps {
+            ports: number(self.ports.descriptor()),
+            rings: number(self.rings.descriptor()),
+            marked: number(self.marked.descriptor()),
+        }
+    }
+}
+
+fn made() -> io::Result<Made> {
+    let pattern = Ring::create("swrun_ring")?;
+    Ok(Made {
+        ports: Map::create(MapKind::Hash, MOST_PORTS, "swrun_ports")?,
+        rings: Map::create_of_maps(MOST_ENVIRONMENTS, pattern.as_fd(), "swrun_rings")?,
+        marked: Map::create(MapKind::LruHash, MOST_MARKED, "swrun_marked")?,
+    })
+}
+
 /// The wall, opened.
 #[derive(Debug)]
 pub struct Wall {
@@ -126,17 +163,9 @@ impl Wall {
         {
             return Ok(wall);
         }
-        let ports = Map::create(MapKind::Hash, MOST_PORTS, "swrun_ports")?;
-        let pattern = Ring::create("swrun_ring")?;
-        let rings = Map::create_of_maps(MOST_ENVIRONMENTS, pattern.as_fd(), "swrun_rings")?;
-        let marked = Map::create(MapKind::LruHash, MOST_MARKED, "swrun_marked")?;
-        let number = |descriptor: &OwnedFd| descriptor.as_raw_fd();
-        let maps = Maps {
-            ports: number(ports.descriptor()),
-            rings: number(rings.descriptor()),
-            marked: number(marked.descriptor()),
-        };
-        let code = program::bind(maps, level, cookie);
+        let made = made()?;
+        let code = program::bind(made.numbers(), level, cookie);
+        let Made { ports, rings, marked } = made;
         let group = std::fs::File::open(target)?;
         let attach = |hook, name| {
             let program = bpf::load(&code, hook, name)?;
