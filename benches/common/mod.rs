@@ -3,6 +3,8 @@
 
 #[path = "../../tests/bed/mod.rs"]
 pub mod bed;
+#[path = "../../tests/common/load.rs"]
+pub mod load;
 
 use std::fs;
 use std::os::unix::fs::{FileExt as _, chown};

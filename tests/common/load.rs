@@ -69,7 +69,8 @@ impl Load {
     }
 }
 
-fn ask(address: SocketAddr) -> Result<(), ErrorKind> {
+/// One request over a new connection.
+pub fn ask(address: SocketAddr) -> Result<(), ErrorKind> {
     let talk = || {
         let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
         stream.set_read_timeout(Some(PATIENCE))?;
