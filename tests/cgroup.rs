@@ -150,7 +150,7 @@ fn a_breach_is_told_at_once_counted_and_leaves_nothing() {
     let (mut watch, mut child) = cage.start(
         1,
         &limits(),
-        "sleep 900 & head -c 999M /dev/zero | tail -c 999M >/dev/null; echo died; wait",
+        "sleep 900 & head -c 999M /dev/zero | tail -c 999M >/dev/null; echo died; read -r never",
     );
     // On v1 tail alone was killed and the shell says so, on v2 all were: end of output.
     line_of(&mut child);

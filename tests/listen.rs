@@ -330,3 +330,18 @@ while True: time.sleep(900)
     assert_eq!(bed.status(&app)["pid"], status["pid"], "it runs on");
     bed.end();
 }
+
+#[test]
+fn an_app_that_ends_over_a_refused_port_is_told_of() {
+    let bed = Bed::running();
+    let app = bed.app("shop");
+    let script = app.home.join("app.js");
+    fs::write(&script, "require('http').createServer().listen(4567)").expect("our own folder");
+    bed.profile(&app, &["node", script.to_str().expect("plain")], "");
+    bed.swrun(&["start", "shop"]);
+    let status =
+        bed.until(&app, "it has crashed", |status| status["last_exit"]["cause"] == "crash");
+    let detail = status["last_exit"]["detail"].as_str().expect("a text");
+    assert!(detail.contains("refused port 4567/tcp") && detail.contains("\"ports\""), "{detail}");
+    bed.end();
+}

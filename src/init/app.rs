@@ -11,11 +11,11 @@ use rustix::process::{Gid, Pid, Uid, WaitOptions};
 
 use super::at;
 use crate::formats::dotenv;
-use crate::model::EnvSpec;
+use crate::model::{EnvSpec, Protocol};
 use crate::privilege::{filter, identity, limits};
 use crate::sys::files::read_beneath;
 use crate::sys::fork::{Birth, Child, fork};
-use crate::sys::{channel, keyring, signals};
+use crate::sys::{channel, keyring, landlock, signals};
 use crate::wire::launch::{Failure, Launch, Step};
 
 /// The app's process, on its way to its exec.
@@ -150,6 +150,14 @@ fn become_app(
     rustix::process::chdir(&spec.cwd)
         .map_err(|e| Failure::new(format!("enter \"{}\"", spec.cwd.display()), &e.into()))?;
     let program = find_program(spec, &variables)?;
+    if !launch.is_walled {
+        // The wall of TCP where there is no program at bind(2). Not beside it: the kernel asks Landlock
+        // first, and then nobody is told of a refusal.
+        let tcp = spec.ports.iter().filter(|port| port.proto == Protocol::Tcp);
+        let ports: Vec<u16> = tcp.map(|port| port.port).collect();
+        landlock::bind_only(&ports)
+            .map_err(|e| Failure::new("limit the ports with Landlock", &e))?;
+    }
     // Where the kernel has no such filter, the monitor sees that none came, and goes on without.
     if launch.is_walled
         && let Ok(calls) = filter::install()

@@ -315,6 +315,7 @@ impl Monitor {
                 "the host, or a group above its own, ran out of memory, and the kernel chose it"
                     .to_owned(),
             ),
+            Some(_) if cause == Cause::Crash => self.refused_port(),
             Some(_) => None,
             None if is_breach => None,
             None => Some("its init was killed".to_owned()),
@@ -323,6 +324,18 @@ impl Monitor {
         let end = running.end.unwrap_or(End { code: None, signal: Some(libc::SIGKILL) });
         self.note_end(cause, Some(end), reading.peak, detail);
         Event::Ended { id, cause }
+    }
+
+    /// A program that is refused its port mostly ends over it; its own words say no more than "permission
+    /// denied".
+    fn refused_port(&mut self) -> Option<String> {
+        self.take_refusals();
+        let port = self.refusals.take_own()?;
+        Some(format!(
+            "it was refused port {}/{}, which is not among the \"ports\" of its profile",
+            port.port,
+            port.proto.word()
+        ))
     }
 
     /// Keeps what is known of an end until the state machine has named the cause.

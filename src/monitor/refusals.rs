@@ -31,12 +31,17 @@ struct Untold {
 #[derive(Debug, Default)]
 pub struct Refusals {
     kinds: BTreeMap<Kind, Untold>,
+    /// What the environment itself was refused last.
+    own: Option<Port>,
 }
 
 impl Refusals {
     /// Takes a refusal; gives the event if it is to be written at once.
     pub fn add(&mut self, refusal: Refusal, now: Duration) -> Option<EventKind> {
         let Refusal { pid, port, is_stranger, program, .. } = refusal;
+        if !is_stranger {
+            self.own = Some(port);
+        }
         let kind = Kind { port, program, is_stranger };
         if let Some(untold) = self.kinds.get_mut(&kind) {
             (untold.pid, untold.times) = (pid, untold.times + 1);
@@ -48,6 +53,11 @@ impl Refusals {
         let event = event(&kind, pid, 1);
         self.kinds.insert(kind, Untold { at: now + EVERY, pid, times: 0 });
         Some(event)
+    }
+
+    /// What the environment itself was refused since this was asked last: often why it ended.
+    pub fn take_own(&mut self) -> Option<Port> {
+        self.own.take()
     }
 
     /// When something is to be told.

@@ -10,6 +10,7 @@ pub mod files;
 pub mod fork;
 pub mod groups;
 pub mod keyring;
+pub mod landlock;
 pub mod mount;
 pub mod notify;
 pub mod passed;
