@@ -74,7 +74,9 @@ fn express(bed: &Bed, name: &str, variables: &str) -> App {
     let copied = Command::new("cp").args(["-a", text(&modules), text(&app.home)]).status();
     assert!(copied.is_ok_and(|status| status.success()));
     fs::write(app.home.join("index.js"), APP).expect("our own folder");
-    let head = format!("ports = [{0}]\n[env]\nPORT = \"{0}\"\n{variables}", app.port);
+    // Twenty deaths in a row would let the pause grow.
+    let restart = "[restart]\nmax-delay = \"100ms\"";
+    let head = format!("ports = [{0}]\n{restart}\n[env]\nPORT = \"{0}\"\n{variables}", app.port);
     bed.profile(&app, &["node", "index.js"], &head);
     bed.start(&app);
     app

@@ -346,3 +346,51 @@ process.on('SIGTERM', () => server.close(() => process.exit(0)));
     assert!(asked.len() > 1 && asked.iter().all(|path| path == "/healthz"), "{asked:?}");
     bed.end();
 }
+
+#[test]
+fn an_instance_that_rests_does_not_deafen_the_others() {
+    let bed = Bed::running();
+    let app = server(&bed, "shop", "server.js", "instances = 2");
+    add(&bed, &app, "[restart]\npolicy = \"never\"\n");
+    let status = bed.start(&app);
+    let first = status["instances"][0]["pid"].as_i64().expect("a pid");
+    kill(i32::try_from(first).expect("a pid"));
+    bed.until(&app, "one is left", |status| {
+        status["instances"].as_array().is_some_and(|all| all.len() == 1)
+    });
+    for _ in 0..20 {
+        assert_eq!(get(app.port, "/").expect("the other serves"), "2");
+    }
+    bed.end();
+}
+
+/// What could not be reloaded is not what the next crash starts.
+#[test]
+fn after_a_failed_reload_the_old_profile_counts() {
+    let bed = Bed::running();
+    let app = server(&bed, "shop", "server.js", "");
+    let before = bed.start(&app);
+    let profile = fs::read_to_string(bed.profile_path(&app)).expect("readable");
+    // Another port, on which the new one is never up, since it dies.
+    let other = app.port + 1;
+    let bad = profile
+        .replace(&format!("ports = [{}]", app.port), &format!("ports = [{other}]"))
+        .replace("\"node\",", "\"node\", \"--no-such-option\",");
+    assert_ne!(bad, profile);
+    fs::write(bed.profile_path(&app), bad).expect("our own file");
+    bed.fails(1, &["reload", "shop"]);
+    assert_eq!(bed.status(&app)["ports"][0]["port"], app.port);
+    kill(pid(&before));
+    let after = bed.until(&app, "the next instance", |status| {
+        status["state"] == "online" && status["pid"] != before["pid"]
+    });
+    is_held(&after);
+    assert_eq!(get(app.port, "/").map(drop).map_err(|e| e.kind()), Ok(()));
+    // Also when the monitor has to begin again.
+    kill(i32::try_from(after["monitor_pid"].as_i64().expect("known")).expect("a pid"));
+    let after = bed.until(&app, "back", |status| {
+        status["state"] == "online" && status["monitor_pid"] != after["monitor_pid"]
+    });
+    is_held(&after);
+    bed.end();
+}

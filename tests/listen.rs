@@ -345,3 +345,58 @@ fn an_app_that_ends_over_a_refused_port_is_told_of() {
     assert!(detail.contains("refused port 4567/tcp") && detail.contains("\"ports\""), "{detail}");
     bed.end();
 }
+
+/// A call that is interrupted before it is taken up is no end of all calls.
+#[test]
+fn signals_take_listen_from_nobody() {
+    let bed = Bed::running();
+    let script = r#"
+import signal
+listener = create_server(("", PORT))
+signal.signal(signal.SIGALRM, lambda *_: None)
+signal.setitimer(signal.ITIMER_REAL, 0.0002, 0.0002)
+got = set()
+for _ in range(3000):
+    got.add(outcome(lambda: listener.listen(64)))
+signal.setitimer(signal.ITIMER_REAL, 0)
+# Threads that die with their call on the way.
+for _ in range(200):
+    child = os.fork()
+    if child == 0:
+        for _ in range(8): threading.Thread(target=lambda: [listener.listen(64) for _ in range(50)], daemon=True).start()
+        os._exit(0)
+    os.waitpid(child, 0)
+# EINTR: a signal without SA_RESTART, before the monitor had taken the call up.
+say(got <= {"ok", "EINTR"}, outcome(lambda: listener.listen(64)))
+serve(listener)
+"#;
+    let app = python(&bed, "shop", script, "");
+    let status = bed.start(&app);
+    assert_eq!(says(&bed, &app, 1), ["True ok"]);
+    assert_eq!(get(app.port, "/").expect("it serves"), "ok");
+    assert_eq!(bed.status(&app)["pid"], status["pid"]);
+    bed.end();
+}
+
+#[test]
+fn more_sockets_than_can_be_held_listen_all_the_same() {
+    let bed = Bed::running();
+    let script = r#"
+listeners = []
+for number in range(1, 200):
+    listener = tcp(); listener.bind((f"127.0.0.{number}", PORT)); listener.listen()
+    listeners.append(listener)
+say(len(listeners))
+serve(listeners[0])
+"#;
+    let app = python(&bed, "shop", script, "");
+    let status = bed.start(&app);
+    assert_eq!(says(&bed, &app, 1), ["199"]);
+    assert_eq!(get(app.port, "/").expect("it serves"), "ok");
+    let monitor = status["monitor_pid"].as_i64().expect("known");
+    assert!(kernel::descriptors(monitor) < 120, "{}", kernel::descriptors(monitor));
+    let warnings = kernel::events(&bed, &app, "warning");
+    let text = warnings.last().expect("a warning")["text"].as_str().expect("a text");
+    assert!(text.contains("more than 64 sockets"), "{text}");
+    bed.end();
+}

@@ -11,7 +11,7 @@ use super::link::News;
 use super::registry::{Entry, Runner, View};
 use super::{link, orders};
 use crate::model::Wanted;
-use crate::sys::{channel, files};
+use crate::sys::{channel, files, sockets};
 
 /// A monitor that lived less than this is started again with a pause.
 const QUICK_DEATH: Duration = Duration::from_secs(2);
@@ -70,7 +70,7 @@ pub async fn keep(runner: Rc<Runner>, entry: Rc<Entry>) {
         if !is_wanted {
             entry.view.send_modify(|view| (view.is_launching, view.trouble) = (false, None));
             // Nobody is to answer: who waits is told so.
-            entry.sockets.borrow_mut().clear();
+            close(std::mem::take(&mut *entry.sockets.borrow_mut()).into_values());
             clean(&runner, &entry).await;
             let is_new = runner.since.elapsed() < LOOKS_FOR;
             if is_new && tokio::time::timeout(LOOKS_EVERY, wanted.changed()).await.is_err() {
@@ -155,6 +155,15 @@ async fn clean(runner: &Runner, entry: &Entry) {
     }
 }
 
+/// Closes copies of apps' sockets, beside the runner's own thread: the last holder of one may be made to
+/// wait by its app.
+fn close(sockets: impl Iterator<Item = OwnedFd>) {
+    let sockets: Vec<OwnedFd> = sockets.collect();
+    if !sockets.is_empty() {
+        tokio::task::spawn_blocking(|| sockets.into_iter().for_each(sockets::close));
+    }
+}
+
 fn grow(pause: Duration, longest: Duration) -> Duration {
     (pause * 2).clamp(SHORTEST_PAUSE, longest)
 }
@@ -171,15 +180,23 @@ async fn serve(entry: &Entry, socket: OwnedFd) {
         before = view.brief.take();
         *view = View { is_connected: true, ..View::default() };
     });
-    // Each monitor says anew what it holds.
-    entry.sockets.borrow_mut().clear();
-    let on_news = |news: News| match news {
-        News::Changed(brief) => entry.view.send_modify(|view| view.brief = Some(brief)),
-        News::Hold(cookie, socket) => {
-            entry.sockets.borrow_mut().extend(socket.map(|socket| (cookie, socket)));
+    let mut is_first = true;
+    let on_news = |news: News| {
+        // Each monitor says anew what it holds; one that is dying says nothing, and what the one before
+        // it held is still to be handed on.
+        if std::mem::replace(&mut is_first, false) {
+            close(std::mem::take(&mut *entry.sockets.borrow_mut()).into_values());
         }
-        News::Release(cookies) => {
-            entry.sockets.borrow_mut().retain(|cookie, _| !cookies.contains(cookie));
+        match news {
+            News::Changed(brief) => entry.view.send_modify(|view| view.brief = Some(brief)),
+            News::Hold(cookie, socket) => {
+                let before = socket.and_then(|s| entry.sockets.borrow_mut().insert(cookie, s));
+                close(before.into_iter());
+            }
+            News::Release(cookies) => {
+                let mut sockets = entry.sockets.borrow_mut();
+                close(cookies.iter().filter_map(|cookie| sockets.remove(cookie)));
+            }
         }
     };
     connection.serve(on_news).await;

@@ -311,6 +311,15 @@ pub async fn renew_spec(runner: &Runner, entry: &Entry) -> Result<(), String> {
         spec.instances = scale;
     }
     let spec: &EnvSpec = known.spec.as_ref().ok_or("cannot be started: its profile has errors")?;
+    for port in &spec.ports {
+        if let Some(owner) = runner.runs_with(*port, &entry.name) {
+            return Err(format!(
+                "cannot be started: port {}/{} is still that of \"{owner}\", which runs with the profile it had; restart that one first",
+                port.port,
+                port.proto.word()
+            ));
+        }
+    }
     spec_file::write(&path, spec)
         .map_err(|e| format!("its spec \"{}\" could not be written: {e}", path.display()))?;
     *entry.known.borrow_mut() = Some(known);

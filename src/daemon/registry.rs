@@ -259,6 +259,17 @@ impl Runner {
         others.filter(has_port).map(|entry| entry.name.clone()).next()
     }
 
+    /// The environment other than `name` that runs with `port`, whatever its profile says now.
+    pub fn runs_with(&self, port: Port, name: &EnvName) -> Option<EnvName> {
+        let runs_with = |entry: &Rc<Entry>| {
+            entry.seen().is_connected
+                && spec_file::read(&self.places.spec(&entry.name))
+                    .is_ok_and(|spec| spec.ports.contains(&port))
+        };
+        let mut others = self.entries().into_iter().filter(|entry| entry.name != *name);
+        others.find(runs_with).map(|entry| entry.name.clone())
+    }
+
     /// The profile of one environment as its file is now; a number it was given is kept.
     ///
     /// # Errors
@@ -327,14 +338,14 @@ impl Runner {
         Ok(())
     }
 
-    /// Wants so many instances of an environment, and saves it.
+    /// Wants so many instances of an environment, or what its profile says, and saves it.
     ///
     /// # Errors
     /// It could not be saved; nothing is changed then.
-    pub fn want_scale(&self, entry: &Entry, instances: u32) -> Result<(), String> {
+    pub fn want_scale(&self, entry: &Entry, instances: Option<u32>) -> Result<(), String> {
         let wanted = *entry.wanted.borrow();
         self.change(|state| {
-            let saved = Saved { wanted, deleted: false, scale: Some(instances) };
+            let saved = Saved { wanted, deleted: false, scale: instances };
             state.environments.insert(entry.name.clone(), saved);
         })
     }

@@ -50,7 +50,9 @@ impl Walls {
             tracing::warn!("could not put the host's network settings back: {error}");
         }
         let _ = std::fs::remove_file(places.wall());
-        let _ = std::fs::remove_dir_all(Path::new(PINS).join(NAME));
+        if places.root() == Path::new("/") {
+            let _ = std::fs::remove_dir_all(Path::new(PINS).join(NAME));
+        }
     }
 }
 
@@ -70,9 +72,14 @@ fn build(options: &Options, layout: &Layout, driver: &dyn Driver) -> std::io::Re
             folder
         }
     };
-    let wall = Wall::build(&options.places.wall(), &target, level)?;
-    if options.reach == Reach::Host && is_bpf(Path::new(PINS)) {
-        wall.keep(&Path::new(PINS).join(NAME))?;
+    // Another prefix on this host has no part in them.
+    let can_pin = options.reach == Reach::Host
+        && options.places.root() == Path::new("/")
+        && is_bpf(Path::new(PINS));
+    let pins = can_pin.then(|| Path::new(PINS).join(NAME));
+    let wall = Wall::build(&options.places.wall(), &target, level, pins.as_deref())?;
+    if let Some(pins) = pins {
+        wall.keep(&pins)?;
     }
     Ok(wall)
 }

@@ -39,7 +39,8 @@ impl Monitor {
                 Action::Reloaded { failed } => self.end_reload(failed),
                 Action::Rest { reason, .. } => {
                     // Nobody will answer.
-                    self.listeners.clear();
+                    let running = &self.running;
+                    self.listeners.end_dead(|id| running.contains_key(&id));
                     self.write_event(None, EventKind::GaveUp { reason });
                 }
             }
@@ -68,6 +69,21 @@ impl Monitor {
             self.listeners.let_go(*id);
         }
         self.listeners.steer_no_more();
+        // The old ones go on with what they had; else what only they had goes with them.
+        if let Some(before) = self.spec_before.take() {
+            if failed.is_some() {
+                self.spec = before;
+                self.environment.set_rules(rules(&self.spec));
+                self.starter.discard(self.driver.as_ref(), &self.base);
+                if let Err(error) =
+                    self.driver.prepare(&self.base, &self.spec.limits, std::process::id())
+                {
+                    self.write_event(None, EventKind::Warning { text: error.to_string() });
+                }
+            }
+            self.own_ports(self.holds);
+            self.listeners.keep_only(&self.spec.ports);
+        }
         self.reloads += 1;
         let last = self.probe.take().and_then(|probe| probe.failed);
         self.reload_failed = failed.map(|(instance, mut reason)| {
@@ -84,7 +100,7 @@ impl Monitor {
         let Some(running) = self.running.get(&id) else { return };
         // Where others serve too, nobody is to wait for this one.
         if self.environment.is_reloading() && self.spec.instances == 1 {
-            for newcomer in self.running.keys().filter(|other| **other != id) {
+            for newcomer in self.running.keys().filter(|other| **other > id) {
                 self.listeners.steer_to(*newcomer);
             }
         }
@@ -517,10 +533,15 @@ impl Monitor {
         let reply = match outcome {
             Err(text) => Reply::Failed(text),
             Ok(()) => {
-                self.spec = rehearsal.spec;
+                let before = std::mem::replace(&mut self.spec, rehearsal.spec);
+                if rehearsal.then == Event::Reload {
+                    self.spec_before = Some(before);
+                }
                 self.starter.discard(self.driver.as_ref(), &self.base);
-                self.listeners.keep_only(&self.spec.ports);
                 self.own_ports(self.holds);
+                if self.spec_before.is_none() {
+                    self.listeners.keep_only(&self.spec.ports);
+                }
                 self.environment.set_rules(rules(&self.spec));
                 self.pending.push_back(rehearsal.then);
                 Reply::Accepted(Box::new(self.brief()))

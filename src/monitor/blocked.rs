@@ -9,6 +9,7 @@ use super::run::Monitor;
 use crate::lifecycle::Event;
 use crate::model::{BlockedBy, EventKind, Port, Protocol};
 use crate::ports::{holder, is_taken};
+use crate::privilege::identity::as_user;
 use crate::sys::clock;
 
 /// The holder may close its socket and go on: looked at in growing steps.
@@ -34,7 +35,12 @@ impl Monitor {
             return None;
         }
         let is_held = |port: &Port| port.proto == Protocol::Tcp && self.listeners.holds(port.port);
-        self.spec.ports.iter().copied().find(|port| !is_held(port) && is_taken(*port))
+        self.spec.ports.iter().copied().find(|port| !is_held(port) && self.is_taken(*port))
+    }
+
+    /// As the app's user: root's own socket with SO_REUSEPORT would let another of root's in beside it.
+    fn is_taken(&self, port: Port) -> bool {
+        as_user(&self.spec.identity, || Ok(is_taken(port))).unwrap_or(false)
     }
 
     /// `true` when instance `id` cannot be launched for a port that is taken.
@@ -73,11 +79,10 @@ impl Monitor {
     }
 
     pub(super) fn look_at_blocked(&mut self, now: Duration) {
-        let Some(blocked) = self.blocked.as_mut().filter(|blocked| blocked.next_look.0 <= now)
-        else {
-            return;
-        };
-        if is_taken(blocked.port) {
+        let due = self.blocked.as_ref().filter(|blocked| blocked.next_look.0 <= now);
+        let Some(is_taken) = due.map(|blocked| self.is_taken(blocked.port)) else { return };
+        let Some(blocked) = &mut self.blocked else { return };
+        if is_taken {
             let pause = (blocked.next_look.1 * 2).min(SLOWEST_LOOK);
             blocked.next_look = (now + pause, pause);
         } else {

@@ -17,6 +17,8 @@ impl Monitor {
         for socket in sockets {
             adopted += usize::from(self.listeners.adopt(socket, &self.spec.ports));
         }
+        // A monitor that was killed in a reload.
+        self.listeners.steer_no_more();
         if adopted > 0 {
             self.write_event(None, EventKind::Adopted { sockets: adopted });
         } else if was_killed && self.holds && !self.spec.ports.is_empty() {

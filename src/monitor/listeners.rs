@@ -23,6 +23,9 @@ const KEPT_FOR: Duration = Duration::from_secs(1);
 /// How often in a row a socket must have been seen closed by its app, before it is given up.
 const CLOSED_LOOKS: u32 = 2;
 
+/// The most sockets that are held for an environment: copies of each lie with the runner and with systemd.
+const MOST_HELD: usize = 64;
+
 /// A socket that is held.
 #[derive(Debug)]
 struct Held {
@@ -41,6 +44,8 @@ pub struct Listeners {
     held: Vec<Held>,
     /// When those of instances before this one go.
     retire: Option<(Duration, u32)>,
+    /// It was said that there are too many.
+    is_full: bool,
 }
 
 impl Listeners {
@@ -59,10 +64,9 @@ impl Listeners {
         self.retire = Some((clock::monotonic() + KEPT_FOR, id));
     }
 
-    /// Ends all: connections are refused from here on.
-    pub fn clear(&mut self) {
-        self.retire = None;
-        self.end(|_| true);
+    /// Ends all of instances that do not live: connections are refused from here on, unless others listen.
+    pub fn end_dead(&mut self, is_live: impl Fn(u32) -> bool) {
+        self.end(|held| !is_live(held.instance));
     }
 
     /// Ends the listening of those that no app has: their queues go over to others in their place. Not
@@ -70,6 +74,14 @@ impl Listeners {
     fn end(&mut self, is: impl Fn(&Held) -> bool) {
         for held in self.held.extract_if(.., |held| is(held)) {
             let _ = rustix::net::shutdown(&held.socket, rustix::net::Shutdown::Both);
+            sockets::close(held.socket);
+        }
+    }
+
+    /// Forgets those for which `is`; they go on listening where somebody else has them open.
+    fn forget(&mut self, is: impl Fn(&Held) -> bool) {
+        for held in self.held.extract_if(.., |held| is(held)) {
+            sockets::close(held.socket);
         }
     }
 
@@ -119,7 +131,7 @@ impl Listeners {
                 && others.iter().any(|other| listen::is_same_place(other, &held.facts))
         };
         if is_live(id) {
-            self.held.retain(|held| !is_elsewhere(held));
+            self.forget(is_elsewhere);
         } else {
             self.end(is_elsewhere);
         }
@@ -180,7 +192,7 @@ impl Listeners {
     /// Lets go of ports that are the environment's no more.
     pub fn keep_only(&mut self, ports: &[Port]) {
         let owns = |port| ports.contains(&Port { port, proto: Protocol::Tcp });
-        self.held.retain(|held| held.port().is_some_and(owns));
+        self.forget(|held| !held.port().is_some_and(owns));
     }
 
     fn retire_if_due(&mut self, is_live: impl Fn(u32) -> bool) {
@@ -199,31 +211,26 @@ impl Held {
 impl Monitor {
     /// Answers one call of listen(2) of instance `id`.
     pub(super) fn answer_listen(&mut self, id: u32) {
-        let Some(calls) = self.running.get(&id).and_then(|running| running.calls.as_ref()) else {
-            return;
-        };
-        let Ok(calls) = calls.try_clone() else { return };
-        if !notify::has_call(calls.as_fd()) {
-            // No process is left that could call; before Linux 6.11 asking for the next call would wait
-            // for ever.
-            return self.lose_calls(id);
-        }
-        match notify::receive(calls.as_fd()) {
-            Ok(Some(call)) => {
-                let errno = match self.listen(id, calls.as_fd(), &call) {
-                    Ok(()) => 0,
-                    Err(error) => error.raw_os_error().unwrap_or(libc::EIO),
-                };
-                let _ = notify::answer(calls.as_fd(), &call, errno);
+        // Out of its place meanwhile, not copied: there may be no descriptor to be had.
+        let calls = self.running.get_mut(&id).and_then(|running| running.calls.take());
+        let Some(calls) = calls else { return };
+        match notify::waiting(calls.as_fd()) {
+            // Asking for the next call would wait for ever, before Linux 6.11.
+            notify::Waiting::Ended => return,
+            notify::Waiting::Nothing => {}
+            notify::Waiting::Call => {
+                // An error is one of this call alone: it was interrupted meanwhile.
+                if let Ok(Some(call)) = notify::receive(calls.as_fd()) {
+                    let errno = match self.listen(id, calls.as_fd(), &call) {
+                        Ok(()) => 0,
+                        Err(error) => error.raw_os_error().unwrap_or(libc::EIO),
+                    };
+                    let _ = notify::answer(calls.as_fd(), &call, errno);
+                }
             }
-            Ok(None) => {}
-            Err(_) => self.lose_calls(id),
         }
-    }
-
-    fn lose_calls(&mut self, id: u32) {
         if let Some(running) = self.running.get_mut(&id) {
-            running.calls = None;
+            running.calls = Some(calls);
         }
     }
 
@@ -240,7 +247,13 @@ impl Monitor {
             }
             result => result?,
         };
-        let look = sockets::look(socket.as_fd())?;
+        let look = match sockets::look(socket.as_fd()) {
+            Ok(look) => look,
+            Err(error) => {
+                sockets::close(socket);
+                return Err(error);
+            }
+        };
         let facts = self.facts(&look);
         self.forget_closed_in_the_way_of(id, &facts);
         let held: Vec<listen::Held> = self
@@ -251,19 +264,26 @@ impl Monitor {
             .collect();
         let ports = &self.spec.ports;
         let owns = |port| ports.contains(&Port { port, proto: Protocol::Tcp });
-        match listen::decide(&facts, &held, owns) {
+        let answer = listen::decide(&facts, &held, owns);
+        let result = match answer {
             Answer::Refuse(errno) => Err(io::Error::from_raw_os_error(errno)),
-            Answer::Listen if facts.address.is_some() => Ok(rustix::net::listen(&socket, backlog)?),
-            Answer::Listen => listen_as(&self.spec.identity, &socket, backlog),
+            Answer::Listen if facts.address.is_none() => {
+                listen_as(&self.spec.identity, &socket, backlog)
+            }
+            Answer::Listen => rustix::net::listen(&socket, backlog).map_err(io::Error::from),
             Answer::Hold => {
                 if self.environment.is_newcomer(id) {
                     self.listeners.steer_past(id, &facts);
                 }
-                rustix::net::listen(&socket, backlog)?;
-                self.hold(Held { instance: id, facts, inode: look.inode, socket, closed: 0 });
-                Ok(())
+                rustix::net::listen(&socket, backlog).map_err(io::Error::from)
             }
+        };
+        if answer == Answer::Hold && result.is_ok() {
+            self.hold(Held { instance: id, facts, inode: look.inode, socket, closed: 0 });
+        } else {
+            sockets::close(socket);
         }
+        result
     }
 
     fn facts(&self, look: &Socket) -> Facts {
@@ -284,13 +304,23 @@ impl Monitor {
             held.instance == id && held.port() == port && held.facts.cookie != facts.cookie
         };
         if self.listeners.held.iter().any(is_in_the_way) {
-            let open = self.open_sockets(id);
-            self.listeners.end(|held| is_in_the_way(held) && !open.contains(&held.inode));
+            // What could not be looked at is taken for open.
+            if let Some(open) = self.open_sockets(id) {
+                self.listeners.end(|held| is_in_the_way(held) && !open.contains(&held.inode));
+            }
         }
     }
 
-    fn open_sockets(&self, id: u32) -> HashSet<u64> {
-        ports::sockets_of(&self.driver.processes(&self.group_of(id)).unwrap_or_default())
+    /// The sockets that the instance's processes have open; `None` where one could not be looked at.
+    fn open_sockets(&self, id: u32) -> Option<HashSet<u64>> {
+        let processes = self.driver.processes(&self.group_of(id)).ok()?;
+        processes.iter().map(|pid| ports::open_sockets(*pid)).try_fold(
+            HashSet::new(),
+            |mut all, one| {
+                all.extend(one?);
+                Some(all)
+            },
+        )
     }
 
     /// Keeps a socket that has just begun to listen. The dead one's in the same place goes now, so its
@@ -298,11 +328,25 @@ impl Monitor {
     fn hold(&mut self, new: Held) {
         let (id, port) = (new.instance, new.port());
         let running = &self.running;
-        self.listeners.held.retain(|held| held.facts.cookie != new.facts.cookie);
+        self.listeners.forget(|held| held.facts.cookie == new.facts.cookie);
         self.listeners.end(|held| {
             !running.contains_key(&held.instance) && listen::is_same_place(&held.facts, &new.facts)
         });
-        self.listeners.held.push(new);
+        if !self.environment.is_reloading() {
+            // What a monitor that was killed in a reload left attached to the group.
+            let _ = sockets::steer_no_more(new.socket.as_fd());
+        }
+        if self.listeners.held.len() < MOST_HELD {
+            self.listeners.held.push(new);
+        } else {
+            sockets::close(new.socket);
+            if !std::mem::replace(&mut self.listeners.is_full, true) {
+                let text = format!(
+                    "it listens on more than {MOST_HELD} sockets: the others are not held over a restart"
+                );
+                self.write_event(Some(id), EventKind::Warning { text });
+            }
+        }
         let Some(running) = self.running.get_mut(&id) else { return };
         let were_missing = running.missing_ports.len();
         running.missing_ports.retain(|missing| Some(*missing) != port);
@@ -325,7 +369,7 @@ impl Monitor {
             {
                 continue;
             }
-            let open = self.open_sockets(id);
+            let Some(open) = self.open_sockets(id) else { continue };
             let mut closed = Vec::new();
             for held in self.listeners.held.iter_mut().filter(|held| held.instance == id) {
                 held.closed = if open.contains(&held.inode) { 0 } else { held.closed + 1 };

@@ -39,6 +39,22 @@ pub fn missing(ports: &[Port], pids: &[i32]) -> Option<Vec<u16>> {
     Some(wanted.into_iter().filter(is_missing).collect())
 }
 
+/// The inodes of the sockets that a process has open; `None` where that cannot be seen. Nothing at all is
+/// what the kernel shows of a process whose first thread has ended, though its others go on.
+#[must_use]
+pub fn open_sockets(pid: i32) -> Option<HashSet<u64>> {
+    let mut count = 0;
+    let mut inodes = HashSet::new();
+    for entry in std::fs::read_dir(format!("/proc/{pid}/fd")).ok()? {
+        count += 1;
+        // One that is closed meanwhile is no socket any more.
+        let Ok(target) = std::fs::read_link(entry.ok()?.path()) else { continue };
+        let inode = target.to_str().and_then(|text| text.strip_prefix("socket:["));
+        inodes.extend(inode.and_then(|text| text.strip_suffix(']')?.parse::<u64>().ok()));
+    }
+    (count > 0).then_some(inodes)
+}
+
 /// The inodes of the sockets that processes have open.
 #[must_use]
 pub fn sockets_of(pids: &[i32]) -> HashSet<u64> {

@@ -120,9 +120,12 @@ impl Monitor {
             return;
         }
         let url = self.spec.health.as_ref().and_then(|health| Url::parse(&health.http));
-        let Some(url) = url else { return };
         let now = clock::monotonic();
-        match probe.look(&url, now) {
+        let look = match url {
+            Some(url) => probe.look(&url, now),
+            None => Look::Failed("its address cannot be asked".to_owned()),
+        };
+        match look {
             Look::GoesOn => {}
             Look::Healthy => {
                 let id = probe.id;
@@ -202,13 +205,12 @@ struct Url {
 impl Url {
     fn parse(text: &str) -> Option<Self> {
         let rest = text.strip_prefix("http://")?;
-        let (host, path) = match rest.find('/') {
-            Some(at) => rest.split_at(at),
-            None => (rest, "/"),
-        };
+        let (host, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+        let path = path.split('#').next().unwrap_or_default();
+        let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
         let numeric = host.replace("localhost", "127.0.0.1");
         let address = numeric.parse().or_else(|_| format!("{numeric}:80").parse()).ok()?;
-        Some(Self { address, host: host.to_owned(), path: path.to_owned() })
+        Some(Self { address, host: host.to_owned(), path })
     }
 }
 
@@ -226,6 +228,10 @@ mod tests {
         assert_eq!(
             parsed("http://127.0.0.1:3002/healthz?x=1"),
             of("127.0.0.1:3002", "127.0.0.1:3002", "/healthz?x=1")
+        );
+        assert_eq!(
+            parsed("http://127.0.0.1:3002?x#y"),
+            of("127.0.0.1:3002", "127.0.0.1:3002", "/?x")
         );
         assert_eq!(parsed("http://localhost:80"), of("127.0.0.1:80", "localhost:80", "/"));
         assert_eq!(parsed("http://[::1]:3002/"), of("[::1]:3002", "[::1]:3002", "/"));

@@ -86,6 +86,8 @@ pub struct Monitor {
     pub(super) probe: Option<Probe>,
     /// The sockets that the holders have.
     pub(super) told_holders: BTreeSet<u64>,
+    /// What the old instances of a reload run with.
+    pub(super) spec_before: Option<EnvSpec>,
     /// How many reloads have ended, and why the last one failed.
     pub(super) reloads: u64,
     pub(super) reload_failed: Option<ReloadFailed>,
@@ -159,6 +161,7 @@ impl Monitor {
             blocked: None,
             probe: None,
             told_holders: BTreeSet::new(),
+            spec_before: None,
             reloads: 0,
             reload_failed: None,
             signals,

@@ -27,8 +27,10 @@ impl Monitor {
     /// The ports of the spec are the environment's from here on, and of others it has none.
     pub(super) fn own_ports(&mut self, is_held: bool) {
         let Some(tenant) = &mut self.tenant else { return };
-        let (ports, held): (&[Port], bool) = (&self.spec.ports, is_held);
-        let owned = tenant.own(ports, held);
+        // In a reload those of the old ones too.
+        let mut ports: Vec<Port> = self.spec.ports.clone();
+        ports.extend(self.spec_before.iter().flat_map(|spec| &spec.ports));
+        let owned = tenant.own(&ports, is_held);
         if self.holds && !is_held {
             let text = "this kernel cannot let the monitor answer listen(2): connections are refused while it restarts";
             self.write_event(None, EventKind::Warning { text: text.to_owned() });

@@ -151,18 +151,29 @@ impl Wall {
     }
 
     /// Finds the wall that `file` tells of, if it is this one; or builds it, attached to the cgroup
-    /// folder `target`, for environments `level` groups below the root of the v2 tree.
+    /// folder `target`, for environments `level` groups below the root of the v2 tree. `pins` is where it
+    /// may have been kept.
     ///
     /// # Errors
     /// The kernel lacks what it needs, or refused it.
-    pub fn build(file: &Path, target: &Path, level: u32) -> io::Result<Self> {
+    pub fn build(file: &Path, target: &Path, level: u32, pins: Option<&Path>) -> io::Result<Self> {
         let cookie = netns_cookie()?;
         if let Ok(saved) = Saved::read(file)
-            && (saved.level, saved.cookie, saved.target.as_path()) == (level, cookie, target)
             && let Ok(wall) = Self::open(&saved)
         {
-            return Ok(wall);
+            if (saved.level, saved.cookie, saved.target.as_path()) == (level, cookie, target) {
+                return Ok(wall);
+            }
+            // Two walls would have to agree on every bind. Without its pins it stands only where
+            // monitors of before are behind it: then it is theirs, and stays.
+            drop(wall);
+            unpin(pins);
+            if let Ok(wall) = Self::open(&saved) {
+                return Ok(wall);
+            }
         }
+        // Of a wall whose file is lost.
+        unpin(pins);
         let made = made()?;
         let code = program::bind(made.numbers(), level, cookie);
         let Made { ports, rings, marked } = made;
@@ -257,7 +268,11 @@ impl Wall {
         let ring = Ring::create("swrun_ring")?;
         let number = ring.as_fd().as_raw_fd().cast_unsigned();
         self.rings.set(&id.to_ne_bytes(), &number.to_ne_bytes())?;
-        Ok(Tenant { wall: self, id, ring, owned: Vec::new() })
+        // A monitor that was killed could not give back what its spec has no more.
+        let keys = self.ports.keys()?.into_iter().map(|bytes| Key(u32::from_ne_bytes(bytes)));
+        let is_own = |key: &Key| matches!(self.owner(*key), Ok(Some(owner)) if owner.group == id);
+        let owned = keys.filter(is_own).map(Port::from).collect();
+        Ok(Tenant { wall: self, id, ring, owned })
     }
 }
 
@@ -294,7 +309,7 @@ impl Tenant {
     pub fn own(&mut self, ports: &[Port], is_held: bool) -> io::Result<()> {
         let dropped: Vec<Port> =
             self.owned.iter().copied().filter(|port| !ports.contains(port)).collect();
-        for port in dropped {
+        for port in dropped.into_iter().filter(|port| self.is_ours(*port)) {
             self.wall.ports.remove(&Key::from(port).bytes())?;
         }
         for port in ports {
@@ -307,11 +322,18 @@ impl Tenant {
         Ok(())
     }
 
+    /// Another environment's profile may have got it meanwhile.
+    fn is_ours(&self, port: Port) -> bool {
+        matches!(self.wall.owner(port.into()), Ok(Some(owner)) if owner.group == self.id)
+    }
+
     /// Moves out: the ports stay reserved, for nobody.
     pub fn leave(&mut self) {
         for port in std::mem::take(&mut self.owned) {
             let key = Key::from(port);
-            if let Ok(Some(owner)) = self.wall.owner(key) {
+            if let Ok(Some(owner)) = self.wall.owner(key)
+                && owner.group == self.id
+            {
                 let owner = Owner { group: NOBODY, held: 0, ..owner };
                 let _ = self.wall.ports.set(&key.bytes(), &owner.bytes());
             }
@@ -359,6 +381,14 @@ impl Refusal {
             is_stranger: word(12)? == 1,
             program: String::from_utf8_lossy(name).into_owned(),
         })
+    }
+}
+
+/// Takes the pins of a wall away.
+fn unpin(pins: Option<&Path>) {
+    if let Some(pins) = pins {
+        // Most have none.
+        let _ = std::fs::remove_dir_all(pins);
     }
 }
 

@@ -64,14 +64,31 @@ const RECEIVE: libc::Ioctl = 0xc050_2100_u32 as libc::Ioctl;
 const SEND: libc::Ioctl = 0xc018_2101_u32 as libc::Ioctl;
 const IS_VALID: libc::Ioctl = 0x4008_2102;
 
-/// Whether a call waits; without one the descriptor was woken by the end of the last process that has the
-/// filter.
+/// What a listener has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waiting {
+    /// A call that can be taken.
+    Call,
+    /// None: the one that was there was interrupted, or its thread died.
+    Nothing,
+    /// None any more: the last process that has the filter has ended.
+    Ended,
+}
+
+/// Looks without waiting.
 #[must_use]
-pub fn has_call(listener: BorrowedFd<'_>) -> bool {
+pub fn waiting(listener: BorrowedFd<'_>) -> Waiting {
     let mut polled = [PollFd::new(&listener, PollFlags::IN)];
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     let _ = rustix::event::poll(&mut polled, Some(&now));
-    polled[0].revents().contains(PollFlags::IN)
+    let found = polled[0].revents();
+    if found.contains(PollFlags::IN) {
+        Waiting::Call
+    } else if found.intersects(PollFlags::HUP | PollFlags::ERR) {
+        Waiting::Ended
+    } else {
+        Waiting::Nothing
+    }
 }
 
 /// Takes the next call; `None` where it was interrupted meanwhile.

@@ -53,7 +53,9 @@ impl Ring {
         let (reader, writer) =
             unsafe { (self.position.as_ref(), self.data.cast::<AtomicU64>().as_ref()) };
         let mut at = reader.load(Ordering::Acquire);
-        while at < writer.load(Ordering::Acquire) {
+        // Looked at once: whoever fills it without pause must not hold us here.
+        let end = writer.load(Ordering::Acquire);
+        while at < end {
             let offset = (at as usize) & (BYTES - 1);
             // SAFETY: the data begins one page on and is mapped twice, so a header at any offset below
             // BYTES lies within; records are aligned by 8.

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 
 use rustix::net::{AddressFamily, SocketType, sockopt};
 
@@ -62,6 +62,14 @@ pub fn look(socket: BorrowedFd<'_>) -> io::Result<Socket> {
         shares: is_internet && sockopt::socket_reuseport(socket)?,
         inode: rustix::fs::fstat(socket)?.st_ino,
     })
+}
+
+/// Closes a socket that an app has had in its hands: without SO_LINGER, with which it could make its last
+/// holder wait in close(2) for as long as it likes (socket(7)).
+pub fn close(socket: OwnedFd) {
+    // Not a TCP socket, or a dead one: then nothing lingers.
+    let _ = sockopt::set_socket_linger(&socket, None);
+    drop(socket);
 }
 
 /// How many connections wait to be accepted by a socket that listens, and how many may (tcp(7),

@@ -103,12 +103,16 @@ pub struct Brief {
     /// How many restarts were done.
     pub restarts: u32,
     /// How many instances are up.
+    #[serde(default)]
     pub online: usize,
     /// How many there are, on their way up or down too.
+    #[serde(default)]
     pub instances: usize,
     /// How many reloads have ended since the monitor started.
+    #[serde(default)]
     pub reloads: u64,
     /// Why the last of them failed.
+    #[serde(default)]
     pub reload_failed: Option<ReloadFailed>,
 }
 

@@ -3,11 +3,13 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{PATIENCE, ask_with_new_spec, grace, renew_spec, start, until};
+use super::{PATIENCE, ask_with_new_spec, grace, start, until};
 use crate::daemon::registry::{Entry, Runner, View};
 use crate::formats::log_back::{Verdict, find_last};
 use crate::formats::log_file::{LogReader, open_log};
-use crate::model::{Phase, Wanted};
+use crate::formats::spec_file;
+use crate::model::{EnvSpec, Phase, Wanted};
+use crate::sys::files;
 use crate::wire::keep::{ReloadFailed, Reply, Request};
 
 /// The lines of a failed instance's stderr that are told.
@@ -19,11 +21,19 @@ const MOST_INSTANCES: u32 = 64;
 /// Replaces every instance by a new one that is up; what does not run is started.
 pub async fn reload(runner: &Rc<Runner>, entry: &Rc<Entry>, wait: bool) -> Result<String, String> {
     let brief = Some(entry.seen()).filter(|view| view.is_connected).and_then(|view| view.brief);
-    let Some(link) = entry.connection().filter(|_| brief.is_some_and(|b| b.phase == Phase::Online))
-    else {
+    let (phase, online) = brief.map_or((Phase::Stopped, 0), |brief| (brief.phase, brief.online));
+    if phase != Phase::Online && online > 0 {
+        return Err(format!(
+            "was not reloaded: it is {}, and {online} of its instances serve; wait, or use restart",
+            phase.word()
+        ));
+    }
+    let Some(link) = entry.connection().filter(|_| phase == Phase::Online) else {
         // Nothing serves that could go on meanwhile.
         return start(runner, entry, wait).await;
     };
+    let path = runner.places.spec(&entry.name);
+    let before = std::fs::read(&path);
     let mut views = entry.view.subscribe();
     let seen = ask_with_new_spec(runner, entry, &link, Request::Reload)
         .await?
@@ -43,7 +53,15 @@ pub async fn reload(runner: &Rc<Runner>, entry: &Rc<Entry>, wait: bool) -> Resul
             }),
         })
     };
-    until(entry, &mut views, "reload", more, decided).await
+    let outcome = until(entry, &mut views, "reload", more, decided).await;
+    if let (Err(_), Ok(before)) = (&outcome, before)
+        && entry.seen().brief.is_some_and(|brief| brief.reload_failed.is_some())
+        && let Err(error) = files::replace(&path, &before, 0o600)
+    {
+        // What goes on does so with what it had, also when its monitor has to begin again.
+        tracing::error!("could not put back \"{}\": {error}", path.display());
+    }
+    outcome
 }
 
 /// Runs `instances` instances, now or from the next start on.
@@ -60,26 +78,28 @@ pub async fn scale(
         ));
     }
     let before = runner.saved(&entry.name).and_then(|saved| saved.scale);
-    runner.want_scale(entry, instances)?;
+    runner.want_scale(entry, Some(instances))?;
     let Some(link) = entry.connection() else {
         return Ok(format!("will have {instances} instances when it is started"));
     };
     let path = runner.places.spec(&entry.name);
-    let written = match crate::formats::spec_file::read(&path) {
-        // What runs goes on with what it has, but for their number.
-        Ok(mut spec) => {
-            spec.instances = instances;
-            crate::formats::spec_file::write(&path, &spec)
-                .map_err(|e| format!("its spec \"{}\" could not be written: {e}", path.display()))
-        }
-        Err(_) => renew_spec(runner, entry).await,
+    let mut spec = spec_file::read(&path)
+        .map_err(|e| format!("its spec \"{}\" could not be read: {e}", path.display()))?;
+    let had = spec.instances;
+    // What runs goes on with what it has, but for their number.
+    let write = |spec: &EnvSpec| {
+        spec_file::write(&path, spec)
+            .map_err(|e| format!("its spec \"{}\" could not be written: {e}", path.display()))
     };
-    written?;
+    spec.instances = instances;
+    write(&spec)?;
     let mut views = entry.view.subscribe();
     match tokio::time::timeout(PATIENCE, link.ask(Request::Scale)).await {
         Ok(Some(Reply::Accepted(_))) => {}
         Ok(Some(Reply::Failed(why))) => {
-            runner.want_scale(entry, before.unwrap_or(1))?;
+            spec.instances = had;
+            write(&spec)?;
+            runner.want_scale(entry, before)?;
             return Err(format!("was not scaled: {why}"));
         }
         Ok(_) | Err(_) => return Err("was not scaled: its monitor does not answer".to_owned()),
