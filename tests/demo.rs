@@ -207,7 +207,8 @@ fn it_tells_of_a_crash_and_of_a_breach_and_leaves_nothing() {
         "2. a leak",
         "against a ceiling of 64M",
         "the whole instance was\n   killed, and a new one answers",
-        "3. what that cost the others",
+        "refused by the kernel (permission denied): the port is prod's",
+        "4. what that cost the others",
         &format!("prod kept its process (pid {})", of_prod[0]),
         "meanwhile; 0 failed",
         "nothing is left: no process, no cgroup, no mount, no file",
@@ -262,7 +263,7 @@ fn ctrl_c_in_the_midst_leaves_nothing() {
         let ended = demo.wait();
         let said = demo.said();
         assert!(ended.success(), "{arguments:?} {words:?}: {ended}\n{said}");
-        assert!(!said.contains("3. what"), "it went on: {said}");
+        assert!(!said.contains("4. what"), "it went on: {said}");
         assert!(said.contains("nothing is left"), "{said}");
         demo.nothing_is_left();
     }

@@ -104,11 +104,17 @@ fn every_path_answers() {
 
     let begun = Instant::now();
     assert_eq!(server.ask("/burn?ms=50").0, 200);
+    let taken = TcpListener::bind("0.0.0.0:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let (status, text) = server.ask(&format!("/bind?port={port}"));
+    assert!(status == 403 && text.contains("could not be bound"), "{status} {text}");
+    drop(taken);
+    assert_eq!(server.ask(&format!("/bind?port={port}")).0, 200);
     assert!(begun.elapsed() >= Duration::from_millis(50));
 
     assert_eq!(server.ask("/leak?mb=lots").0, 400);
     assert_eq!(server.ask("/healthz/").0, 404);
-    assert_eq!(server.end(), 9);
+    assert_eq!(server.end(), 11);
 }
 
 #[test]

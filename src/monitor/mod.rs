@@ -11,6 +11,7 @@ mod instance;
 mod listeners;
 mod logs;
 mod measure;
+mod orders;
 mod ports;
 mod probe;
 mod refusals;

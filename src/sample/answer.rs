@@ -76,6 +76,10 @@ pub fn answer(request: &Request, state: &State) -> Answer {
             Ok(milliseconds) => burn(milliseconds),
             Err(refused) => refused,
         },
+        "/bind" => match number(request, "port", None, u16::MAX.into()) {
+            Ok(port) => bind(port),
+            Err(refused) => refused,
+        },
         "/crash" => Answer { crashes: true, ..Answer::text(200, "crashing with exit code 1") },
         _ => Answer::text(404, "not found"),
     }
@@ -127,6 +131,15 @@ fn burn(milliseconds: u64) -> Answer {
         rounds = std::hint::black_box(rounds.wrapping_add(1));
     }
     Answer::text(200, format!("burned {milliseconds} ms"))
+}
+
+/// Tries to take a port, and gives it back.
+fn bind(port: u64) -> Answer {
+    let port = u16::try_from(port).unwrap_or(0);
+    match std::net::TcpListener::bind(("0.0.0.0", port)) {
+        Ok(_) => Answer::text(200, format!("port {port} could be bound")),
+        Err(error) => Answer::text(403, format!("port {port} could not be bound: {error}")),
+    }
 }
 
 /// The number that the query gives for `key`, from 1 to `most`; `default` where it gives none.

@@ -53,9 +53,19 @@ pub fn tell(show: &mut Show<'_>) -> Result<(), Stop> {
     let peak = last.and_then(|last| last.peak).map_or_else(|| "unknown".to_owned(), format_bytes);
     show.tell(&format!("   the kernel stopped it at its ceiling (most memory it had: {peak}); the whole instance was\n   killed, and a new one answers {after} ms after the request"))?;
 
+    show.tell(&format!("\n3. a port of another's: GET localhost:{dev}/bind?port={prod}"))?;
+    let is_held = before.ports.iter().any(|port| port.state.as_deref() == Some("held"));
+    let is_refused = !ask(dev, &format!("/bind?port={prod}"));
+    if is_held {
+        must(is_refused, "dev could bind prod's port")?;
+        show.tell("   refused by the kernel (permission denied): the port is prod's, running or not; \"swrun show\" tells")?;
+    } else {
+        show.tell("   this host cannot guard ports: \"swrun doctor\" says why")?;
+    }
+
     let (answered, failed) = visitors.end();
     let now = show.until("prod", |_| true)?;
-    show.tell("\n3. what that cost the others")?;
+    show.tell("\n4. what that cost the others")?;
     must(now.pid == before.pid && now.restarts == 0, "prod was touched")?;
     must(
         answered > 0 && failed == 0,
