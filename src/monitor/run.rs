@@ -91,6 +91,7 @@ pub struct Monitor {
     /// How many reloads have ended, and why the last one failed.
     pub(super) reloads: u64,
     pub(super) reload_failed: Option<ReloadFailed>,
+    pub(super) told_of_no_refusals: bool,
     signals: SignalFd,
     told_of_lost_logs: bool,
 }
@@ -164,6 +165,7 @@ impl Monitor {
             spec_before: None,
             reloads: 0,
             reload_failed: None,
+            told_of_no_refusals: false,
             signals,
             told_of_lost_logs: false,
         };
@@ -247,6 +249,7 @@ impl Monitor {
                 self.save();
             }
             self.control.tell(self.brief());
+            self.listen_to_refusals();
             if !self.is_ending {
                 let next = self.environment.next_id();
                 self.starter.prepare(self.driver.as_ref(), &self.base, &self.spec, next);
@@ -337,8 +340,8 @@ impl Monitor {
         if let Some((socket, flags)) = self.probe.as_ref().and_then(Probe::source) {
             sources.push((Source::Probe, socket, flags));
         }
-        if let Some(tenant) = &self.tenant {
-            sources.push((Source::Refusals, tenant.ring(), PollFlags::POLLIN));
+        if let Some(ring) = self.tenant.as_ref().and_then(Tenant::ring) {
+            sources.push((Source::Refusals, ring, PollFlags::POLLIN));
         }
         let rehearsal = self.rehearsal.as_ref().map(|r| (REHEARSAL, &r.running));
         for (id, running) in self.running.iter().map(|(id, r)| (*id, r)).chain(rehearsal) {

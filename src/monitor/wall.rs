@@ -85,6 +85,17 @@ impl Monitor {
         pids
     }
 
+    /// Once nothing waits for it.
+    pub(super) fn listen_to_refusals(&mut self) {
+        let Some(tenant) = &mut self.tenant else { return };
+        if let Err(error) = tenant.listen_to_refusals()
+            && !std::mem::replace(&mut self.told_of_no_refusals, true)
+        {
+            let text = format!("refused ports will not be told of: {error}");
+            self.write_event(None, EventKind::Warning { text });
+        }
+    }
+
     pub(super) fn take_refusals(&mut self) {
         let now = clock::monotonic();
         let Some(tenant) = &mut self.tenant else { return };

@@ -20,7 +20,9 @@ use crate::sys::bpf::Instruction;
 pub struct Maps {
     /// Key to [`super::wall::Owner`].
     pub ports: i32,
-    /// Environment to its ring of refusals.
+    /// The environments.
+    pub tenants: i32,
+    /// Environment to its ring of refusals; one that has just moved in has none yet.
     pub rings: i32,
     /// Cookies of sockets that got SO_REUSEPORT here.
     pub marked: i32,
@@ -247,10 +249,14 @@ pub fn bind(maps: Maps, level: u32, cookie: u64) -> Vec<Instruction> {
     a.go(Label::Stranger);
 
     a.label(Label::Unowned);
-    a.map(1, maps.rings);
+    a.map(1, maps.tenants);
     a.address(2, at::ENVIRONMENT);
     a.call(call::MAP_LOOKUP);
     a.jump_if_zero(0, Label::Allow);
+    a.map(1, maps.rings);
+    a.address(2, at::ENVIRONMENT);
+    a.call(call::MAP_LOOKUP);
+    a.jump_if_zero(0, Label::Deny);
     a.put32(at::RECORD + 12, 0);
     a.go(Label::Report);
 
@@ -327,7 +333,7 @@ mod tests {
 
     #[test]
     fn every_jump_leads_forward_to_an_instruction() {
-        let code = bind(Maps { ports: 3, rings: 4, marked: 5 }, 2, 1);
+        let code = bind(Maps { ports: 3, tenants: 6, rings: 4, marked: 5 }, 2, 1);
         for (index, instruction) in code.iter().enumerate() {
             let class = instruction.code & 7;
             let is_jump = class == 5 && ![0x85, 0x95].contains(&instruction.code);

@@ -87,6 +87,7 @@ struct Saved {
     cookie: u64,
     target: PathBuf,
     ports: u32,
+    tenants: u32,
     rings: u32,
     marked: u32,
     links: [u32; 2],
@@ -107,6 +108,7 @@ pub fn try_out() -> io::Result<()> {
 /// New maps of a wall.
 struct Made {
     ports: Map<4, 24>,
+    tenants: Map<8, 4>,
     rings: Map<8, 4>,
     marked: Map<8, 4>,
 }
@@ -116,6 +118,7 @@ impl Made {
         let number = |descriptor: &OwnedFd| descriptor.as_raw_fd();
         Maps {
             ports: number(self.ports.descriptor()),
+            tenants: number(self.tenants.descriptor()),
             rings: number(self.rings.descriptor()),
             marked: number(self.marked.descriptor()),
         }
@@ -126,6 +129,7 @@ fn made() -> io::Result<Made> {
     let pattern = Ring::create("swrun_ring")?;
     Ok(Made {
         ports: Map::create(MapKind::Hash, MOST_PORTS, "swrun_ports")?,
+        tenants: Map::create(MapKind::Hash, MOST_ENVIRONMENTS, "swrun_tenants")?,
         rings: Map::create_of_maps(MOST_ENVIRONMENTS, pattern.as_fd(), "swrun_rings")?,
         marked: Map::create(MapKind::LruHash, MOST_MARKED, "swrun_marked")?,
     })
@@ -135,6 +139,7 @@ fn made() -> io::Result<Made> {
 #[derive(Debug)]
 pub struct Wall {
     ports: Map<4, 24>,
+    tenants: Map<8, 4>,
     rings: Map<8, 4>,
     marked: Map<8, 4>,
     /// Held, so that the program stays attached.
@@ -176,7 +181,7 @@ impl Wall {
         unpin(pins);
         let made = made()?;
         let code = program::bind(made.numbers(), level, cookie);
-        let Made { ports, rings, marked } = made;
+        let Made { ports, tenants, rings, marked } = made;
         let group = std::fs::File::open(target)?;
         let attach = |hook, name| {
             let program = bpf::load(&code, hook, name)?;
@@ -190,18 +195,20 @@ impl Wall {
             cookie,
             target: target.to_owned(),
             ports: bpf::map_number(ports.descriptor().as_fd())?,
+            tenants: bpf::map_number(tenants.descriptor().as_fd())?,
             rings: bpf::map_number(rings.descriptor().as_fd())?,
             marked: bpf::map_number(marked.descriptor().as_fd())?,
             links: [bpf::link_number(links[0].as_fd())?, bpf::link_number(links[1].as_fd())?],
         };
         files::replace_lightly(file, &serde_json::to_vec(&saved)?, 0o600)?;
-        Ok(Self { ports, rings, marked, _links: links })
+        Ok(Self { ports, tenants, rings, marked, _links: links })
     }
 
     fn open(saved: &Saved) -> io::Result<Self> {
         let map = |number| bpf::map_of_number(number);
         Ok(Self {
             ports: Map::from_descriptor(map(saved.ports)?)?,
+            tenants: Map::from_descriptor(map(saved.tenants)?)?,
             rings: Map::from_descriptor(map(saved.rings)?)?,
             marked: Map::from_descriptor(map(saved.marked)?)?,
             _links: [bpf::link_of_number(saved.links[0])?, bpf::link_of_number(saved.links[1])?],
@@ -265,14 +272,12 @@ impl Wall {
     /// bpf(2), mmap(2).
     pub fn enter(self, group: &Path) -> io::Result<Tenant> {
         let id = std::fs::metadata(group)?.ino();
-        let ring = Ring::create("swrun_ring")?;
-        let number = ring.as_fd().as_raw_fd().cast_unsigned();
-        self.rings.set(&id.to_ne_bytes(), &number.to_ne_bytes())?;
+        self.tenants.set(&id.to_ne_bytes(), &[1, 0, 0, 0])?;
         // A monitor that was killed could not give back what its spec has no more.
         let keys = self.ports.keys()?.into_iter().map(|bytes| Key(u32::from_ne_bytes(bytes)));
         let is_own = |key: &Key| matches!(self.owner(*key), Ok(Some(owner)) if owner.group == id);
         let owned = keys.filter(is_own).map(Port::from).collect();
-        Ok(Tenant { wall: self, id, ring, owned })
+        Ok(Tenant { wall: self, id, ring: None, owned })
     }
 }
 
@@ -281,7 +286,8 @@ impl Wall {
 pub struct Tenant {
     wall: Wall,
     id: u64,
-    ring: Ring,
+    /// Where the program tells of refusals.
+    ring: Option<Ring>,
     owned: Vec<Port>,
 }
 
@@ -301,6 +307,21 @@ pub struct Refusal {
 }
 
 impl Tenant {
+    /// Has refusals told from here on. Not at once with `enter`: the kernel waits for a grace period of all
+    /// its CPUs, some 10 ms, before a map of maps has changed.
+    ///
+    /// # Errors
+    /// bpf(2), mmap(2).
+    pub fn listen_to_refusals(&mut self) -> io::Result<()> {
+        if self.ring.is_none() {
+            let ring = Ring::create("swrun_ring")?;
+            let number = ring.as_fd().as_raw_fd().cast_unsigned();
+            self.wall.rings.set(&self.id.to_ne_bytes(), &number.to_ne_bytes())?;
+            self.ring = Some(ring);
+        }
+        Ok(())
+    }
+
     /// Owns exactly `ports`; with `is_held` their sockets are such that a second can be bound beside one
     /// that is held.
     ///
@@ -338,7 +359,10 @@ impl Tenant {
                 let _ = self.wall.ports.set(&key.bytes(), &owner.bytes());
             }
         }
-        let _ = self.wall.rings.remove(&self.id.to_ne_bytes());
+        let _ = self.wall.tenants.remove(&self.id.to_ne_bytes());
+        if self.ring.take().is_some() {
+            let _ = self.wall.rings.remove(&self.id.to_ne_bytes());
+        }
     }
 
     /// Whether the socket of `cookie` got SO_REUSEPORT from the wall, and did not ask for it itself.
@@ -350,14 +374,16 @@ impl Tenant {
     /// What was refused since the last time.
     pub fn refusals(&mut self) -> Vec<Refusal> {
         let mut refusals = Vec::new();
-        self.ring.drain(|record| refusals.extend(Refusal::read(record)));
+        if let Some(ring) = &mut self.ring {
+            ring.drain(|record| refusals.extend(Refusal::read(record)));
+        }
         refusals
     }
 
     /// Readable when something was refused.
     #[must_use]
-    pub fn ring(&self) -> BorrowedFd<'_> {
-        self.ring.as_fd()
+    pub fn ring(&self) -> Option<BorrowedFd<'_>> {
+        self.ring.as_ref().map(Ring::as_fd)
     }
 
     /// Refusals of strangers, by port.
