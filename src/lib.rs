@@ -36,9 +36,13 @@ pub fn main() -> ExitCode {
         Some(sample::ROLE) => sample::main(),
         _ => match cli::main() {
             cli::Next::Exit(code) => code,
-            cli::Next::Daemon { places, units, keeps_from_host } => {
+            cli::Next::Daemon { places, units, keeps_from } => {
                 use daemon::Reach;
-                let reach = if keeps_from_host { Reach::Host } else { Reach::Own };
+                let reach = match keeps_from {
+                    cli::Whom::Host => Reach::Host,
+                    cli::Whom::Own => Reach::Own,
+                    cli::Whom::None => Reach::Nobody,
+                };
                 daemon::main(daemon::Options { places, units, reach })
             }
         },

@@ -394,3 +394,26 @@ fn after_a_failed_reload_the_old_profile_counts() {
     is_held(&after);
     bed.end();
 }
+
+/// Where ports are not guarded an app binds as everybody does, and is told of as such.
+#[test]
+fn without_a_wall_it_falls_back_to_plain_binding_and_says_so() {
+    let mut bed = Bed::new();
+    let mut runner = Command::new("/bin/sh");
+    runner.args(["-c", "program=$1; shift; exec \"$program\" \"$@\" --reserve-ports none", "sh"]);
+    runner.arg(bed::swrun());
+    bed.daemon_by(runner);
+    let app = server(&bed, "shop", "server.js", "");
+    let before = bed.start(&app);
+    assert_eq!(before["ports"][0]["state"], "listening", "{before:#}");
+    let document: Value = serde_json::from_str(&bed.ok(&["status", "--json"])).expect("JSON");
+    let degraded = document["runner"]["degraded"].to_string();
+    assert!(degraded.contains("ports are not guarded"), "{degraded}");
+    kill(pid(&before));
+    bed.until(&app, "back", |now| now["state"] == "online" && now["pid"] != before["pid"]);
+    assert!(get(app.port, "/").is_ok());
+    let said = bed.fails(1, &["reload", "shop"]);
+    assert!(said.contains("cannot let two instances share a port"), "{said}");
+    assert!(bed.ok(&["show", "shop"]).contains("ports are not guarded"));
+    bed.end();
+}

@@ -126,6 +126,8 @@ pub enum Whom {
     Host,
     /// From the other environments of this runner
     Own,
+    /// From nobody: apps bind as everybody does, and restarts refuse connections
+    None,
 }
 
 /// `swrun check`.

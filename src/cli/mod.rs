@@ -17,7 +17,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use args::{Args, Command, Whom};
+pub use args::Whom;
+use args::{Args, Command};
 use exit::{Ended, Exit, Failure};
 use output::Output;
 
@@ -34,8 +35,8 @@ pub enum Next {
         places: Places,
         /// Monitors are units of systemd's.
         units: bool,
-        /// Ports are kept from every process of the host.
-        keeps_from_host: bool,
+        /// From whom ports are kept.
+        keeps_from: Whom,
     },
 }
 
@@ -58,7 +59,7 @@ pub fn main() -> Next {
         return Next::Daemon {
             places,
             units: daemon.systemd,
-            keeps_from_host: daemon.reserve_ports.unwrap_or(whom) == Whom::Host,
+            keeps_from: daemon.reserve_ports.unwrap_or(whom),
         };
     }
     Next::Exit(here(&args))

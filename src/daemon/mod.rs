@@ -52,6 +52,8 @@ pub enum Reach {
     Host,
     /// The processes of this runner's own environments.
     Own,
+    /// Nobody: there is no wall.
+    Nobody,
 }
 
 /// Runs until SIGTERM or SIGINT, which end the runner and nothing else, or `swrun kill`.

@@ -71,6 +71,9 @@ fn build(options: &Options, layout: &Layout, driver: &dyn Driver) -> std::io::Re
             std::fs::create_dir_all(&folder)?;
             folder
         }
+        Reach::Nobody => {
+            return Err(std::io::Error::other("turned off with \"--reserve-ports none\""));
+        }
     };
     // Another prefix on this host has no part in them.
     let can_pin = options.reach == Reach::Host
