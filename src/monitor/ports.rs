@@ -55,17 +55,7 @@ pub fn open_sockets(pid: i32) -> Option<HashSet<u64>> {
     (count > 0).then_some(inodes)
 }
 
-/// The inodes of the sockets that processes have open.
-#[must_use]
-pub fn sockets_of(pids: &[i32]) -> HashSet<u64> {
-    let descriptors = pids
-        .iter()
-        .filter_map(|pid| procfs::process::Process::new(*pid).ok()?.fd().ok())
-        .flat_map(|all| all.filter_map(Result::ok));
-    descriptors
-        .filter_map(|descriptor| match descriptor.target {
-            procfs::process::FDTarget::Socket(inode) => Some(inode),
-            _ => None,
-        })
-        .collect()
+/// The inodes of the sockets that processes have open, of those that can be seen.
+fn sockets_of(pids: &[i32]) -> HashSet<u64> {
+    pids.iter().filter_map(|pid| open_sockets(*pid)).flatten().collect()
 }

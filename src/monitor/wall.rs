@@ -76,9 +76,9 @@ impl Monitor {
         let mut pids = Vec::new();
         for (id, inode) in self.listeners.inodes(port) {
             let processes = self.driver.processes(&self.group_of(id)).unwrap_or_default();
-            pids.extend(
-                processes.into_iter().filter(|pid| ports::sockets_of(&[*pid]).contains(&inode)),
-            );
+            let has_it =
+                |pid: &i32| ports::open_sockets(*pid).is_some_and(|open| open.contains(&inode));
+            pids.extend(processes.into_iter().filter(has_it));
         }
         pids.sort_unstable();
         pids.dedup();
