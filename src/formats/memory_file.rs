@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::model::LastExit;
-use crate::sys::files;
+use crate::sys::{clock, files};
 
 const SCHEMA: u32 = 1;
 const LONGEST: u64 = 64 << 10;
@@ -47,8 +47,7 @@ pub struct Rest {
 /// This boot of the host; empty where the kernel does not say, which no other boot is.
 #[must_use]
 pub fn this_boot() -> String {
-    let read = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
-    read.map(|text| text.trim().to_owned()).unwrap_or_default()
+    clock::boot_id().unwrap_or_default()
 }
 
 impl Default for Memory {

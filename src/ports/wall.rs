@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 use super::program::{self, DATAGRAM, Maps};
 use crate::model::{Port, Protocol};
 use crate::sys::bpf::{self, Hook, Map, MapKind};
-use crate::sys::files;
 use crate::sys::ring::Ring;
+use crate::sys::{clock, files};
 
 /// The most ports and environments of one host.
 const MOST_PORTS: u32 = 1 << 17;
@@ -190,7 +190,7 @@ impl Wall {
         let links = [attach(Hook::Bind4, "swrun_bind4")?, attach(Hook::Bind6, "swrun_bind6")?];
         let saved = Saved {
             schema: SCHEMA,
-            boot: boot()?,
+            boot: clock::boot_id()?,
             level,
             cookie,
             target: target.to_owned(),
@@ -421,18 +421,12 @@ fn unpin(pins: Option<&Path>) {
 impl Saved {
     fn read(file: &Path) -> io::Result<Self> {
         let saved: Self = serde_json::from_slice(&files::read_bounded(file, 64 << 10)?)?;
-        if saved.schema != SCHEMA || saved.boot != boot()? {
+        if saved.schema != SCHEMA || saved.boot != clock::boot_id()? {
             // Numbers of another boot are another's.
             return Err(io::ErrorKind::NotFound.into());
         }
         Ok(saved)
     }
-}
-
-/// This boot of the host (proc_sys_kernel(5)).
-fn boot() -> io::Result<String> {
-    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
-    Ok(text.trim().to_owned())
 }
 
 /// The number of this process's network namespace.

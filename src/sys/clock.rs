@@ -21,3 +21,13 @@ fn to_duration(time: rustix::time::Timespec) -> Duration {
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
 }
+
+/// This boot of the host (proc_sys_kernel(5), `random/boot_id`): what counts from it means nothing in
+/// another.
+///
+/// # Errors
+/// The kernel does not say.
+pub fn boot_id() -> std::io::Result<String> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    Ok(text.trim().to_owned())
+}
