@@ -15,8 +15,8 @@ use common::bed::{App, Bed, kill, pid};
 use common::{Series, text};
 use serde_json::Value;
 
-/// Twenty milliseconds a request; `DRAIN`: it lets what it has in hand come to an end, as Node's own
-/// documentation has it.
+/// Twenty milliseconds a request; `DRAIN`: it lets what it has in hand come to an end, says so to those that
+/// keep their connections, and lets these live a second.
 const APP: &str = r#"
 const express = require('express');
 const app = express();
@@ -25,17 +25,20 @@ app.get('/', (request, response) => setTimeout(() => {
   if (ends) response.set('Connection', 'close');
   response.send('ok');
 }, 20));
+const kept = [];
+app.get('/leak', () => { for (;;) kept.push(Buffer.alloc(1 << 20, 1)); });
 const server = app.listen(Number(process.env.PORT));
 server.keepAliveTimeout = 60000;
 if (process.env.DRAIN) process.on('SIGTERM', () => {
   ends = true;
-  server.close(() => process.exit(0));
+  // server.close() of http ends idle connections at once, also those whose request is on its way.
+  require('net').Server.prototype.close.call(server, () => process.exit(0));
   setTimeout(() => server.closeIdleConnections(), 1000);
 });
 "#;
 
 fn main() {
-    let bed = Bed::running();
+    let mut bed = Bed::running();
     println!(
         "| Express, 400 new connections a second | times | requests | in hand | refused | timed out |"
     );
@@ -55,6 +58,17 @@ fn main() {
         bed.ok(&["scale", &app.name, "3"]);
         bed.ok(&["scale", &app.name, "1"]);
     });
+    disturb_kept(&bed, &drains, "reload, clients that keep their connections", 5, order("reload"));
+    disturb(&bed, &plain, "breach of the ceiling", 5, |bed, app| {
+        let before = bed.status(app);
+        let _ = common::bed::get(app.port, "/leak");
+        let is_back = |now: &Value| {
+            now["state"] == "online"
+                && now["pid"] != before["pid"]
+                && now["last_exit"]["cause"] == "memory-ceiling"
+        };
+        bed.until(app, "back", is_back);
+    });
     disturb(&bed, &plain, "kill -9 of the monitor", 5, |bed, app| {
         let before = bed.status(app);
         kill(i32::try_from(before["monitor_pid"].as_i64().expect("known")).expect("a pid"));
@@ -62,6 +76,20 @@ fn main() {
             |now: &Value| now["state"] == "online" && now["monitor_pid"] != before["monitor_pid"];
         bed.until(app, "back", is_back);
     });
+    let mut round = 0;
+    let address = address(&plain);
+    load(
+        "another runner in its place",
+        5,
+        || move || common::load::ask(address),
+        || {
+            round += 1;
+            bed.kill_daemon();
+            let program = bed.root().join(format!("swrun-{round}"));
+            fs::copy(common::bed::swrun(), &program).expect("our own folder");
+            bed.daemon_by(Command::new(program));
+        },
+    );
     loops(&bed);
     throughput(&bed, &plain);
     bed.end();
@@ -75,7 +103,7 @@ fn express(bed: &Bed, name: &str, variables: &str) -> App {
     assert!(copied.is_ok_and(|status| status.success()));
     fs::write(app.home.join("index.js"), APP).expect("our own folder");
     // Twenty deaths in a row would let the pause grow.
-    let restart = "[restart]\nmax-delay = \"100ms\"";
+    let restart = "[limits]\nmemory-max = \"256M\"\n[restart]\nmax-delay = \"100ms\"";
     let head = format!("ports = [{0}]\n{restart}\n[env]\nPORT = \"{0}\"\n{variables}", app.port);
     bed.profile(&app, &["node", "index.js"], &head);
     bed.start(&app);
@@ -84,19 +112,41 @@ fn express(bed: &Bed, name: &str, variables: &str) -> App {
 
 /// Sixteen clients with 25 connections a second each, while `what` is done so many times.
 fn disturb(bed: &Bed, app: &App, title: &str, times: u32, what: impl Fn(&Bed, &App)) {
+    let address = address(app);
+    load(title, times, || move || common::load::ask(address), || what(bed, app));
+}
+
+/// The same, over connections that are kept.
+fn disturb_kept(bed: &Bed, app: &App, title: &str, times: u32, what: impl Fn(&Bed, &App)) {
+    let address = address(app);
+    let client = || {
+        let mut kept = None;
+        move || common::load::ask_kept(address, &mut kept)
+    };
+    load(title, times, client, || what(bed, app));
+}
+
+fn address(app: &App) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], app.port))
+}
+
+fn load<A>(title: &str, times: u32, new_client: impl Fn() -> A, mut what: impl FnMut())
+where
+    A: FnMut() -> Result<(), std::io::ErrorKind> + Send + 'static,
+{
     const CLIENTS: u64 = 16;
     const EVERY: Duration = Duration::from_millis(40);
-    let address = SocketAddr::from(([127, 0, 0, 1], app.port));
     let counts: Arc<[AtomicU64; 4]> = Arc::default();
     let is_over = Arc::<AtomicBool>::default();
     let client = |number: u64| {
         let (counts, is_over) = (Arc::clone(&counts), Arc::clone(&is_over));
+        let mut ask = new_client();
         std::thread::spawn(move || {
             let mut next = Instant::now() + EVERY / CLIENTS as u32 * number as u32;
             while !is_over.load(Ordering::Relaxed) {
                 std::thread::sleep(next.saturating_duration_since(Instant::now()));
                 next = (next + EVERY).max(Instant::now());
-                let at = match common::load::ask(address) {
+                let at = match ask() {
                     Ok(()) => 0,
                     Err(std::io::ErrorKind::ConnectionRefused) => 2,
                     Err(std::io::ErrorKind::TimedOut | std::io::ErrorKind::WouldBlock) => 3,
@@ -109,7 +159,7 @@ fn disturb(bed: &Bed, app: &App, title: &str, times: u32, what: impl Fn(&Bed, &A
     let clients: Vec<_> = (0..CLIENTS).map(client).collect();
     for _ in 0..times {
         std::thread::sleep(Duration::from_millis(500));
-        what(bed, app);
+        what();
     }
     std::thread::sleep(Duration::from_millis(500));
     is_over.store(true, Ordering::Relaxed);
@@ -167,16 +217,36 @@ fn throughput(bed: &Bed, app: &App) {
     let other = express(&open, "open", "");
     assert_eq!(bed.status(app)["ports"][0]["state"], "held");
     assert_eq!(open.status(&other)["ports"][0]["state"], "listening");
+    println!("\n| wrk, 64 connections | with the walls | without | ratio |\n|---|---|---|---|");
+    compare("Express, 20 ms a request", app.port, other.port);
+    let (walled, plain) = (nginx(bed), nginx(&open));
+    compare("nginx, connections kept", walled.port, plain.port);
+    for (bed, app) in [(bed, &walled), (&open, &plain)] {
+        bed.ok(&["stop", &app.name]);
+    }
+    open.end();
+}
+
+/// Requests a second, median of 9, in turn.
+fn compare(title: &str, walled: u16, plain: u16) {
     let (mut with, mut without) = (Series::default(), Series::default());
     for _ in 0..9 {
-        with.add(wrk(app.port));
-        without.add(wrk(other.port));
+        with.add(wrk(walled));
+        without.add(wrk(plain));
     }
-    println!("\n| Express under wrk, 64 connections | requests a second, median of 9 |\n|---|---|");
-    println!("| with the walls | {:.0} |", with.median());
-    println!("| without | {:.0} |", without.median());
-    println!("| ratio | {:.3} |", with.median() / without.median());
-    open.end();
+    let (with, without) = (with.median(), without.median());
+    println!("| {title} | {with:.0} | {without:.0} | {:.3} |", with / without);
+}
+
+fn nginx(bed: &Bed) -> App {
+    let app = bed.app("nginx");
+    let text = include_str!("../tests/fixtures/servers/nginx.conf");
+    let file = app.home.join("nginx.conf");
+    fs::write(&file, text.replace("PORT", &app.port.to_string())).expect("our own folder");
+    let command = ["/usr/sbin/nginx", "-e", "stderr", "-c", common::text(&file)];
+    bed.profile(&app, &command, &format!("ports = [{}]", app.port));
+    bed.start(&app);
+    app
 }
 
 fn wrk(port: u16) -> f64 {

@@ -4,62 +4,18 @@
 mod bed;
 #[path = "common/load.rs"]
 mod load;
+#[path = "common/loaded.rs"]
+mod loaded;
 
 use std::fs;
-use std::net::SocketAddr;
-use std::os::unix::fs::chown;
-use std::path::Path;
 use std::process::Command;
 
-use bed::{App, Bed, get, kill, pid};
-use load::{Counts, Load};
+use bed::{Bed, get, kill, pid};
+use load::Load;
+use loaded::{
+    CLIENTS, DRAINS, add, address, is_held, lost_only_what_was_in_hand, nothing_was_lost, server,
+};
 use serde_json::Value;
-
-const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/servers");
-const CLIENTS: usize = 4;
-
-/// Writes the profile of a server of the fixtures; `more` are further lines of TOML, tables last.
-fn server(bed: &Bed, name: &str, file: &str, more: &str) -> App {
-    let app = bed.app(name);
-    let path = app.home.join(file);
-    fs::copy(Path::new(FIXTURES).join(file), &path).expect("a fixture");
-    let program = path.with_extension("");
-    let path = path.to_str().expect("a plain path").to_owned();
-    let command = match path.rsplit_once('.').expect("an extension").1 {
-        "js" => vec!["node".to_owned(), path],
-        "py" => vec!["/usr/bin/python3".to_owned(), path],
-        _ => {
-            let built = Command::new("cc").args(["-O2", "-o"]).arg(&program).arg(&path).status();
-            assert!(built.is_ok_and(|status| status.success()), "cc: install gcc");
-            vec![program.to_str().expect("a plain path").to_owned()]
-        }
-    };
-    chown(&app.home, Some(app.uid), Some(app.uid)).expect("root may");
-    let command: Vec<&str> = command.iter().map(String::as_str).collect();
-    let head = format!("ports = [{}]\n{more}\n[env]\nPORT = \"{}\"\n", app.port, app.port);
-    bed.profile(&app, &command, &head);
-    app
-}
-
-fn address(app: &App) -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], app.port))
-}
-
-#[track_caller]
-fn is_held(status: &Value) {
-    assert_eq!(status["ports"][0]["state"], "held", "{status:#}");
-}
-
-/// At a death what the dead process had in its hands is lost, at most a request of each client.
-#[track_caller]
-fn lost_only_what_was_in_hand(counts: Counts, deaths: u64) {
-    println!("{counts:?}");
-    let Counts { good, refused, broken, timed_out } = counts;
-    assert_eq!((refused.into_inner(), timed_out.into_inner()), (0, 0));
-    let broken = broken.into_inner();
-    assert!(broken <= deaths * CLIENTS as u64, "{broken}");
-    assert!(good.into_inner() > 0);
-}
 
 const SERVERS: [&str; 3] = ["server.js", "server.py", "server.c"];
 
@@ -85,23 +41,6 @@ fn a_killed_app_refuses_nobody() {
         bed.ok(&["stop", &name]);
     }
     bed.end();
-}
-
-/// Adds lines at the end of the profile, where its variables are.
-fn add(bed: &Bed, app: &App, lines: &str) {
-    let profile = bed.profile_path(app);
-    let text = fs::read_to_string(&profile).expect("just written");
-    fs::write(&profile, text + lines).expect("our own file");
-}
-
-const DRAINS: &str = "DRAIN = \"1\"\n";
-
-#[track_caller]
-fn nothing_was_lost(counts: Counts) {
-    println!("{counts:?}");
-    let Counts { good, refused, broken, timed_out } = counts;
-    assert_eq!([refused, broken, timed_out].map(|count| count.into_inner()), [0, 0, 0]);
-    assert!(good.into_inner() > 0);
 }
 
 #[test]

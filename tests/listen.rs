@@ -4,64 +4,14 @@
 mod bed;
 #[path = "common/kernel.rs"]
 mod kernel;
+#[path = "common/scripts.rs"]
+mod scripts;
 
 use std::fs;
-use std::os::unix::fs::chown;
 
-use bed::{App, Bed, get, is_guest, patience, pid};
+use bed::{App, Bed, get, is_guest, pid};
+use scripts::{python, says};
 use serde_json::Value;
-
-/// A Python program as an environment that owns its port; it says what it finds on stdout.
-fn python(bed: &Bed, name: &str, script: &str, more: &str) -> App {
-    let app = bed.app(name);
-    let path = app.home.join("app.py");
-    fs::write(&path, format!("{PRELUDE}{script}")).expect("our own folder");
-    chown(&path, Some(app.uid), Some(app.uid)).expect("root may");
-    let head = format!(
-        "ports = [{}]\n{more}\n[env]\nPORT = \"{}\"\nPYTHONUNBUFFERED = \"1\"\n",
-        app.port, app.port
-    );
-    bed.profile(&app, &["/usr/bin/python3", path.to_str().expect("plain")], &head);
-    app
-}
-
-const PRELUDE: &str = r#"
-import ctypes, errno, os, socket, sys, threading, time
-from socket import *
-PORT = int(os.environ["PORT"])
-libc = ctypes.CDLL(None, use_errno=True)
-def outcome(what):
-    try:
-        what()
-        return "ok"
-    except OSError as error:
-        return errno.errorcode[error.errno]
-def tcp(family=AF_INET, **how):
-    return socket(family, SOCK_STREAM, **how)
-def say(*words):
-    print(*words, flush=True)
-def serve(listener=None):
-    listener = listener or create_server(("", PORT))
-    while True:
-        client, _ = listener.accept()
-        client.recv(4096)
-        client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
-        client.close()
-"#;
-
-/// Waits for so many lines of its stdout.
-#[track_caller]
-fn says(bed: &Bed, app: &App, lines: usize) -> Vec<String> {
-    let deadline = std::time::Instant::now() + patience();
-    loop {
-        let said = bed.log(app, "out.log");
-        if said.len() >= lines {
-            return said;
-        }
-        assert!(std::time::Instant::now() < deadline, "{said:?} {:?}", bed.log(app, "err.log"));
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
-}
 
 #[test]
 fn own_ports_ephemeral_ports_and_other_sockets_listen_and_nothing_else() {
@@ -266,6 +216,42 @@ time.sleep(900)
     let table = bed.ok(&["ports"]);
     assert!(table.contains("3 / 7"), "{table}");
     drop(waiting);
+
+    // Once it takes them they are accepted; the count goes on when the app, its monitor or both are others.
+    assert_eq!((&shop["accepted"], &idle["accepted"]), (&0.into(), &0.into()), "{ports:#}");
+    let counted = |app: &App, wanted: u64| {
+        let ports: Value =
+            serde_json::from_str(&bed.ok(&["ports", &app.name, "--json"])).expect("JSON");
+        let line = &ports["ports"][0];
+        assert_eq!(line["accepted"], wanted, "{ports:#}");
+        assert!(
+            line["accepted_since"].as_str().is_some_and(|at| at.starts_with("20")),
+            "{ports:#}"
+        );
+    };
+    let server = r#"
+listener = create_server(("", PORT))
+while True:
+    client, _ = listener.accept()
+    client.recv(1000)
+    client.sendall(b"HTTP/1.0 200 OK\r\n\r\nok")
+    client.close()
+"#;
+    let takes = python(&bed, "takes", server, "");
+    bed.start(&takes);
+    for _ in 0..5 {
+        get(takes.port, "/").expect("it answers");
+    }
+    counted(&takes, 5);
+    bed.ok(&["restart", "takes"]);
+    get(takes.port, "/").expect("it answers");
+    counted(&takes, 6);
+    bed.ok(&["stop", "takes"]);
+    get(takes.port, "/").expect_err("nobody is there");
+    counted(&takes, 6);
+    bed.start(&takes);
+    get(takes.port, "/").expect("it answers");
+    counted(&takes, 7);
     bed.end();
 }
 

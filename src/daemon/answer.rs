@@ -11,7 +11,7 @@ use super::{adhoc, evict, orders};
 use crate::formats::{journal, memory_file, spec_file};
 use crate::model::{
     CpuStatus, EnvName, EnvSpec, EnvironmentStatus, LeakStatus, MemoryStatus, Phase, PidsStatus,
-    Port, PortLine, PortStatus, PortsDocument, RunnerStatus, STATUS_SCHEMA, StatusDocument, Wanted,
+    PortLine, PortStatus, PortsDocument, RunnerStatus, STATUS_SCHEMA, StatusDocument, Wanted,
 };
 use crate::policy::access::{Class, Peer, is_allowed};
 use crate::wire::ask::{AdHoc, Answer, Ask, Order, Outcome, ProcessLine, Refusal, ShowDocument};
@@ -275,19 +275,12 @@ async fn ports(runner: &Rc<Runner>, entries: Vec<Rc<Entry>>) -> PortsDocument {
 /// The ports of an environment without a monitor.
 async fn resting_ports(runner: &Rc<Runner>, entry: &Rc<Entry>) -> Vec<PortLine> {
     let status = environment(runner, entry).await;
-    let line = |port: PortStatus| PortLine {
-        environment: status.name.clone(),
-        port: port.port,
-        proto: port.proto,
-        state: port.state,
-        pid: None,
-        program: None,
-        processes: None,
-        queue: None,
-        backlog: None,
-        refused: runner.refused(Port { port: port.port, proto: port.proto }),
+    let line = |port: &PortStatus| {
+        let mut line = PortLine::idle(&status.name, port);
+        runner.count_port(&mut line);
+        line
     };
-    status.ports.iter().cloned().map(line).collect()
+    status.ports.iter().map(line).collect()
 }
 
 async fn status(runner: &Rc<Runner>, entries: Vec<Rc<Entry>>) -> StatusDocument {

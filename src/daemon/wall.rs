@@ -7,7 +7,7 @@ use super::registry::Runner;
 use super::{Options, Reach, launch::Layout};
 use crate::cgroup::Driver;
 use crate::formats::spec_file;
-use crate::model::{Places, Port};
+use crate::model::{Places, Port, PortLine};
 use crate::ports::{Settings, Wall};
 
 /// Where a BPF file system is, on a host of systemd's.
@@ -116,8 +116,10 @@ impl Runner {
         }
     }
 
-    /// How often strangers were refused a port.
-    pub fn refused(&self, port: Port) -> Option<u64> {
-        self.walls.wall.as_ref().ok()?.refused(port).ok()?
+    /// Adds what the kernel has counted of a port.
+    pub fn count_port(&self, line: &mut PortLine) {
+        if let Ok(wall) = &self.walls.wall {
+            wall.count(line);
+        }
     }
 }

@@ -90,6 +90,13 @@ pub enum Action {
         /// Its number.
         id: u32,
     },
+    /// Let no new connection come to an instance that is about to be asked to end.
+    Relieve {
+        /// Which.
+        old: u32,
+        /// Who gets them.
+        new: u32,
+    },
     /// Send the stop signal to the app of the instance.
     Signal {
         /// Which.

@@ -96,7 +96,7 @@ proptest! {
                     Action::Kill { id } => prop_assert!(live.contains(&id) && signalled.contains(&id)),
                     Action::Record { id, .. } => prop_assert!(!live.contains(&id)),
                     Action::Pause { delay } => prop_assert!(delay <= Duration::from_secs(30)),
-                    Action::Rest { .. } | Action::Reloaded { .. } => {}
+                    Action::Rest { .. } | Action::Reloaded { .. } | Action::Relieve { .. } => {}
                 }
             }
             let most = instances as usize + 1;

@@ -2,9 +2,9 @@
 //! serves.
 //!
 //! ```text
-//! launch a new one ── up ──► ask an old one to end ── gone ──► the next, or done
-//!        │
-//!        └ dead, or not up in time: it is killed, the reload has failed, the old ones go on
+//! launch a new one ── up ──► relieve an old one ── 0.1 s ──► ask it to end ── gone ──► the next, or done
+//!        │                          │
+//!        └ dead, or not up in time: ┴ it is killed, the reload has failed, the old ones go on
 //! ```
 //!
 //! A new one that fails is no crash of the environment: nothing is counted, nothing pauses.
@@ -17,6 +17,11 @@ use crate::model::{Cause, Phase, Wanted};
 
 /// How long a new instance may take until it is up.
 const UP_WITHIN: Duration = Duration::from_secs(60);
+
+/// How long an old instance lives on when new connections go to the new one: what it has just accepted
+/// has its request by then. Many a server ends such connections on SIGTERM for idle ones (Node's
+/// `server.close()` does since version 19).
+const RELIEVED_FOR: Duration = Duration::from_millis(100);
 
 /// A reload under way.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +37,8 @@ enum Step {
     Next,
     /// This one is on its way up.
     Starting { id: u32, deadline: Duration },
+    /// New connections go to `new`; `old` is to end when this time has come.
+    Relieving { old: u32, new: u32, until: Duration },
     /// This old one is ending.
     Ending { id: u32 },
 }
@@ -50,12 +57,14 @@ impl Environment {
     }
 
     pub(super) fn is_replacing(&self) -> bool {
-        matches!(&self.reload, Some(Reload { step: Step::Starting { .. }, .. }))
+        let step = self.reload.as_ref().map(|reload| &reload.step);
+        matches!(step, Some(Step::Starting { .. } | Step::Relieving { .. }))
     }
 
     pub(super) fn reload_deadline(&self) -> Option<Duration> {
         match self.reload.as_ref()?.step {
             Step::Starting { deadline, .. } => Some(deadline),
+            Step::Relieving { until, .. } => Some(until),
             Step::Next | Step::Ending { .. } => None,
         }
     }
@@ -95,11 +104,22 @@ impl Environment {
                 self.reload = None;
                 actions.push(Action::Reloaded { failed: Some((id, why)) });
             }
-            Step::Starting { .. } | Step::Ending { .. } => {}
+            Step::Relieving { old, until, .. } if now >= until => {
+                if let Some(reload) = &mut self.reload {
+                    reload.step = Step::Ending { id: old };
+                }
+                let deadline = now + self.rules.grace;
+                if let Some(instance) = self.instances.get_mut(&old)
+                    && instance.ask_to_stop(Cause::Restarted, deadline)
+                {
+                    actions.push(Action::Signal { id: old });
+                }
+            }
+            Step::Starting { .. } | Step::Relieving { .. } | Step::Ending { .. } => {}
         }
     }
 
-    /// An instance is up: if it is the new one, the old one goes.
+    /// An instance is up: if it is the new one, an old one is relieved.
     pub(super) fn reload_is_up(&mut self, id: u32, now: Duration, actions: &mut Vec<Action>) {
         if !self.is_newcomer(id) {
             return;
@@ -107,15 +127,12 @@ impl Environment {
         let Some(reload) = &mut self.reload else { return };
         let old = if reload.old.is_empty() { None } else { Some(reload.old.remove(0)) };
         reload.step = match old {
-            Some(id) => Step::Ending { id },
+            Some(old) => {
+                actions.push(Action::Relieve { old, new: id });
+                Step::Relieving { old, new: id, until: now + RELIEVED_FOR }
+            }
             None => Step::Next,
         };
-        let grace = self.rules.grace;
-        if let Some((id, instance)) = old.and_then(|id| Some((id, self.instances.get_mut(&id)?)))
-            && instance.ask_to_stop(Cause::Restarted, now + grace)
-        {
-            actions.push(Action::Signal { id });
-        }
     }
 
     /// An instance is gone. `true` when it was the new one: then the reload has failed, and that is all.
@@ -125,15 +142,21 @@ impl Environment {
         cause: Cause,
         actions: &mut Vec<Action>,
     ) -> bool {
-        let is_newcomer = self.is_newcomer(id);
         let Some(reload) = &mut self.reload else { return false };
         reload.old.retain(|old| *old != id);
-        if reload.step == (Step::Ending { id }) {
-            reload.step = Step::Next;
-        }
+        let is_newcomer = match reload.step {
+            Step::Starting { id: new, .. } | Step::Relieving { new, .. } if new == id => true,
+            Step::Relieving { old, .. } | Step::Ending { id: old } if old == id => {
+                reload.step = Step::Next;
+                false
+            }
+            _ => false,
+        };
         if is_newcomer {
+            let is_ready = !matches!(reload.step, Step::Starting { .. });
+            let when = if is_ready { "it ended at once" } else { "it ended before it was ready" };
             self.reload = None;
-            let why = format!("it ended before it was ready ({})", cause.word());
+            let why = format!("{when} ({})", cause.word());
             actions.push(Action::Reloaded { failed: Some((id, why)) });
         }
         is_newcomer
@@ -143,7 +166,9 @@ impl Environment {
     pub(super) fn end_reload(&mut self, why: &str, actions: &mut Vec<Action>) {
         if let Some(reload) = self.reload.take() {
             let id = match reload.step {
-                Step::Starting { id, .. } | Step::Ending { id } => id,
+                Step::Starting { id, .. }
+                | Step::Relieving { new: id, .. }
+                | Step::Ending { id } => id,
                 Step::Next => 0,
             };
             actions.push(Action::Reloaded { failed: Some((id, why.to_owned())) });

@@ -18,6 +18,15 @@ fn up(instances: u32) -> Environment {
     environment
 }
 
+/// The new one is up, and the old one is asked to end.
+#[track_caller]
+fn takes_over(environment: &mut Environment, new: u32, old: u32) {
+    let up = environment.step(&Event::Running { id: new }, SECOND);
+    assert_eq!(up, [Action::Relieve { old, new }]);
+    let actions = environment.step(&Event::Tick, SECOND * 2);
+    assert_eq!(actions, [Action::Signal { id: old }]);
+}
+
 fn ended(id: u32) -> Event {
     Event::Ended { id, cause: Cause::Exit }
 }
@@ -28,8 +37,13 @@ fn the_old_one_goes_only_when_the_new_one_is_up() {
     assert_eq!(environment.step(&Event::Reload, SECOND), [Action::Launch { id: 2 }]);
     assert!(environment.is_newcomer(2) && environment.phase() == Phase::Online);
     assert_eq!(environment.step(&Event::Tick, SECOND * 30), []);
-    let now = SECOND * 31;
-    assert_eq!(environment.step(&Event::Running { id: 2 }, now), [Action::Signal { id: 1 }]);
+    assert_eq!(
+        environment.step(&Event::Running { id: 2 }, SECOND * 31),
+        [Action::Relieve { old: 1, new: 2 }]
+    );
+    let now = environment.next_step().expect("it is not relieved for ever");
+    assert_eq!(environment.step(&Event::Tick, SECOND * 31), []);
+    assert_eq!(environment.step(&Event::Tick, now), [Action::Signal { id: 1 }]);
     assert!(!environment.is_newcomer(2) && environment.phase() == Phase::Online);
     assert_eq!(
         environment.step(&ended(1), now),
@@ -43,11 +57,11 @@ fn the_old_one_goes_only_when_the_new_one_is_up() {
 fn instances_are_replaced_one_by_one() {
     let mut environment = up(2);
     assert_eq!(environment.step(&Event::Reload, SECOND), [Action::Launch { id: 3 }]);
-    assert_eq!(environment.step(&Event::Running { id: 3 }, SECOND), [Action::Signal { id: 1 }]);
-    assert_eq!(environment.step(&Event::Tick, SECOND), [], "the old one is waited for");
+    takes_over(&mut environment, 3, 1);
+    assert_eq!(environment.step(&Event::Tick, SECOND * 2), [], "the old one is waited for");
     let gone = environment.step(&ended(1), SECOND);
     assert_eq!(gone[1..], [Action::Launch { id: 4 }]);
-    assert_eq!(environment.step(&Event::Running { id: 4 }, SECOND), [Action::Signal { id: 2 }]);
+    takes_over(&mut environment, 4, 2);
     assert_eq!(environment.step(&ended(2), SECOND)[1..], [Action::Reloaded { failed: None }]);
     let live: Vec<u32> = environment.instances().map(|(id, _)| id).collect();
     assert_eq!(live, [3, 4]);
@@ -85,6 +99,26 @@ fn a_new_one_that_is_never_ready_is_killed() {
     );
     assert_eq!(environment.step(&ended(2), at), [Action::Record { id: 2, cause: Cause::Deadline }]);
     assert_eq!((environment.phase(), environment.unstable()), (Phase::Online, 0));
+}
+
+#[test]
+fn either_may_die_while_the_old_one_is_relieved() {
+    let mut environment = up(1);
+    environment.step(&Event::Reload, SECOND);
+    environment.step(&Event::Running { id: 2 }, SECOND);
+    let mut other = environment.clone();
+    let actions = environment.step(&ended(2), SECOND);
+    assert!(
+        matches!(&actions[1..], [Action::Reloaded { failed: Some((2, why)) }] if why.contains("at once")),
+        "{actions:?}"
+    );
+    assert_eq!(environment.step(&Event::Tick, SECOND * 9), [], "the old one goes on");
+    assert_eq!((environment.phase(), environment.unstable()), (Phase::Online, 0));
+
+    let actions = other.step(&Event::Ended { id: 1, cause: Cause::Crash }, SECOND);
+    assert!(actions.contains(&Action::Reloaded { failed: None }), "{actions:?}");
+    assert!(!actions.iter().any(|action| matches!(action, Action::Launch { .. })), "{actions:?}");
+    assert_eq!((other.step(&Event::Tick, SECOND * 9), other.phase()), (vec![], Phase::Online));
 }
 
 #[test]

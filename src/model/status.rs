@@ -167,8 +167,33 @@ pub struct PortLine {
     pub queue: Option<u32>,
     /// How many may wait.
     pub backlog: Option<u32>,
+    /// How many connections were accepted, since `accepted_since`. TCP alone.
+    pub accepted: Option<u64>,
+    /// When their count began, RFC 3339: the port has been reserved since then.
+    pub accepted_since: Option<String>,
     /// How often somebody else was refused it, since it is reserved.
     pub refused: Option<u64>,
+}
+
+impl PortLine {
+    /// What is known of a port that nobody listens on.
+    #[must_use]
+    pub fn idle(environment: &str, port: &PortStatus) -> Self {
+        Self {
+            environment: environment.to_owned(),
+            port: port.port,
+            proto: port.proto,
+            state: port.state.clone(),
+            pid: None,
+            program: None,
+            processes: None,
+            queue: None,
+            backlog: None,
+            accepted: None,
+            accepted_since: None,
+            refused: None,
+        }
+    }
 }
 
 /// `swrun ports --json`.

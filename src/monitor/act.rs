@@ -33,6 +33,11 @@ impl Monitor {
                     let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
                     self.write_event(None, EventKind::Backoff { delay_ms });
                 }
+                // Of several the kernel chooses, and only among all.
+                Action::Relieve { new, .. } if self.spec.instances == 1 => {
+                    self.listeners.steer_to(new);
+                }
+                Action::Relieve { .. } => {}
                 Action::Reloaded { failed } => self.end_reload(failed),
                 Action::Rest { reason, .. } => {
                     // Nobody will answer.
@@ -64,11 +69,6 @@ impl Monitor {
     fn signal(&mut self, id: u32) {
         let Some(running) = self.running.get(&id) else { return };
         // Where others serve too, nobody is to wait for this one.
-        if self.environment.is_reloading() && self.spec.instances == 1 {
-            for newcomer in self.running.keys().filter(|other| **other > id) {
-                self.listeners.steer_to(*newcomer);
-            }
-        }
         self.listeners.hand_over(id, |other| self.running.contains_key(&other));
         let Some(app) = &running.app else {
             // It has not been executed yet: nobody could answer a signal.
@@ -409,6 +409,5 @@ fn signal_name(number: i32) -> String {
 
 /// Now, as RFC 3339 in whole seconds.
 pub(super) fn now_text() -> String {
-    let seconds = i64::try_from(clock::wall_millis() / 1_000).unwrap_or(0);
-    jiff::Timestamp::from_second(seconds).map(|time| time.to_string()).unwrap_or_default()
+    clock::rfc3339(clock::wall_millis()).unwrap_or_default()
 }

@@ -2,7 +2,7 @@
 
 use super::ports;
 use super::run::Monitor;
-use crate::model::{EventKind, Port, PortLine, PortStatus, Protocol};
+use crate::model::{EventKind, PortLine, PortStatus, Protocol};
 use crate::ports::Wall;
 use crate::sys::clock;
 
@@ -27,10 +27,9 @@ impl Monitor {
     /// The ports of the spec are the environment's from here on, and of others it has none.
     pub(super) fn own_ports(&mut self, is_held: bool) {
         let Some(tenant) = &mut self.tenant else { return };
-        // In a reload those of the old ones too.
-        let mut ports: Vec<Port> = self.spec.ports.clone();
-        ports.extend(self.spec_before.iter().flat_map(|spec| &spec.ports));
-        let owned = tenant.own(&ports, is_held);
+        // Those of a reload's old instances go on listening there; a new one is not to begin to.
+        let before = self.spec_before.as_ref().map_or(&[][..], |spec| &spec.ports);
+        let owned = tenant.own(&self.spec.ports, before, is_held);
         if self.holds && !is_held {
             let text = "this kernel cannot let the monitor answer listen(2): connections are refused while it restarts";
             self.write_event(None, EventKind::Warning { text: text.to_owned() });
@@ -47,16 +46,11 @@ impl Monitor {
         let status = self.report().status;
         let (states, states_by) = (status.ports, status.blocked_by);
         let line = |port: &PortStatus| {
-            let key = Port { port: port.port, proto: port.proto };
             let is_tcp = port.proto == Protocol::Tcp;
             let queue = if is_tcp { self.listeners.queue(port.port) } else { None };
             let holders = if is_tcp { self.listeners_of(port.port) } else { Vec::new() };
             let by = states_by.as_ref().filter(|by| (by.port, by.proto) == (port.port, port.proto));
-            PortLine {
-                environment: self.name.to_string(),
-                port: port.port,
-                proto: port.proto,
-                state: port.state.clone(),
+            let mut line = PortLine {
                 pid: by.map_or(holders.first().copied(), |by| by.pid),
                 program: match by {
                     Some(by) => by.program.clone(),
@@ -65,8 +59,12 @@ impl Monitor {
                 processes: (!holders.is_empty()).then_some(holders.len()),
                 queue: queue.map(|(waiting, _)| waiting),
                 backlog: queue.map(|(_, most)| most),
-                refused: self.tenant.as_ref().and_then(|tenant| tenant.refused(key)),
+                ..PortLine::idle(self.name.as_str(), port)
+            };
+            if let Some(tenant) = &self.tenant {
+                tenant.wall().count(&mut line);
             }
+            line
         };
         states.iter().map(line).collect()
     }

@@ -1,6 +1,9 @@
 //! Who owns which port of this host: decided by a program in the kernel (`program`), kept in maps
-//! (`wall`), with two settings of the host's network (`settings`); and who has one that is not its owner (`holder`).
+//! (`wall`), with two settings of the host's network (`settings`); who has one that is not its owner
+//! (`holder`); and how many connections each got (`count`).
 
+mod assembler;
+mod count;
 mod holder;
 mod program;
 mod settings;
@@ -8,4 +11,4 @@ mod wall;
 
 pub use holder::{Holder, holder, is_taken};
 pub use settings::Settings;
-pub use wall::{Key, Refusal, Tenant, Wall, try_out};
+pub use wall::{Refusal, Tenant, Wall, try_out};

@@ -13,12 +13,13 @@
 //! use. Source: Linux, include/uapi/linux/bpf.h (`struct bpf_sock_addr`, the helpers),
 //! Documentation/bpf/standardization/instruction-set.rst.
 
+use super::assembler::{Assembler, MAP_LOOKUP, NETNS_COOKIE};
 use crate::sys::bpf::Instruction;
 
 /// The maps that the program uses, by the numbers of their descriptors.
 #[derive(Debug, Clone, Copy)]
 pub struct Maps {
-    /// Key to [`super::wall::Owner`].
+    /// Key to its owner.
     pub ports: i32,
     /// The environments.
     pub tenants: i32,
@@ -28,9 +29,8 @@ pub struct Maps {
     pub marked: i32,
 }
 
-/// The helpers (`enum bpf_func_id`).
+/// The helpers that only this one calls (`enum bpf_func_id`).
 mod call {
-    pub const MAP_LOOKUP: i32 = 1;
     pub const MAP_UPDATE: i32 = 2;
     pub const CURRENT_PID_TGID: i32 = 14;
     pub const CURRENT_UID_GID: i32 = 15;
@@ -38,7 +38,6 @@ mod call {
     pub const SOCKET_COOKIE: i32 = 46;
     pub const SETSOCKOPT: i32 = 49;
     pub const GETSOCKOPT: i32 = 57;
-    pub const NETNS_COOKIE: i32 = 122;
     pub const CURRENT_ANCESTOR_CGROUP: i32 = 123;
     pub const RING_OUTPUT: i32 = 130;
     pub const SET_RETVAL: i32 = 187;
@@ -85,125 +84,6 @@ enum Label {
     Allow,
 }
 
-/// Instructions, and jumps whose places are not known yet.
-#[derive(Debug, Default)]
-struct Assembler {
-    code: Vec<Instruction>,
-    jumps: Vec<(usize, Label)>,
-    labels: Vec<(Label, usize)>,
-}
-
-impl Assembler {
-    fn push(&mut self, code: u8, to: u8, from: u8, offset: i16, immediate: i32) {
-        let registers = to | from << 4;
-        self.code.push(Instruction { code, registers, offset, immediate });
-    }
-
-    /// `to = immediate`, sign-extended.
-    fn set(&mut self, to: u8, immediate: i32) {
-        self.push(0xb7, to, 0, 0, immediate);
-    }
-
-    /// `to = from`.
-    fn copy(&mut self, to: u8, from: u8) {
-        self.push(0xbf, to, from, 0, 0);
-    }
-
-    /// `to = top of the stack + offset`.
-    fn address(&mut self, to: u8, offset: i16) {
-        self.copy(to, 10);
-        self.push(0x07, to, 0, 0, offset.into());
-    }
-
-    /// `to = 64 bits`: two instructions. `kind` 1: a map by its descriptor.
-    fn wide(&mut self, to: u8, kind: u8, value: u64) {
-        let low = (value & 0xffff_ffff) as u32;
-        self.push(0x18, to, kind, 0, low.cast_signed());
-        self.push(0, 0, 0, 0, ((value >> 32) as u32).cast_signed());
-    }
-
-    fn map(&mut self, to: u8, descriptor: i32) {
-        self.wide(to, 1, u64::from(descriptor.cast_unsigned()));
-    }
-
-    /// `to = *(u32 *)(from + offset)`.
-    fn load32(&mut self, to: u8, from: u8, offset: i16) {
-        self.push(0x61, to, from, offset, 0);
-    }
-
-    fn load64(&mut self, to: u8, from: u8, offset: i16) {
-        self.push(0x79, to, from, offset, 0);
-    }
-
-    /// `*(u32 *)(stack + offset) = from`.
-    fn keep32(&mut self, offset: i16, from: u8) {
-        self.push(0x63, 10, from, offset, 0);
-    }
-
-    fn keep64(&mut self, offset: i16, from: u8) {
-        self.push(0x7b, 10, from, offset, 0);
-    }
-
-    /// `*(u32 *)(stack + offset) = immediate`.
-    fn put32(&mut self, offset: i16, immediate: i32) {
-        self.push(0x62, 10, 0, offset, immediate);
-    }
-
-    fn call(&mut self, helper: i32) {
-        self.push(0x85, 0, 0, 0, helper);
-    }
-
-    fn jump(&mut self, code: u8, left: u8, right: u8, immediate: i32, to: Label) {
-        self.jumps.push((self.code.len(), to));
-        self.push(code, left, right, 0, immediate);
-    }
-
-    fn jump_if_zero(&mut self, register: u8, to: Label) {
-        self.jump(0x15, register, 0, 0, to);
-    }
-
-    fn jump_if_not_zero(&mut self, register: u8, to: Label) {
-        self.jump(0x55, register, 0, 0, to);
-    }
-
-    fn jump_if_equal(&mut self, left: u8, right: u8, to: Label) {
-        self.jump(0x1d, left, right, 0, to);
-    }
-
-    fn jump_if_other(&mut self, left: u8, right: u8, to: Label) {
-        self.jump(0x5d, left, right, 0, to);
-    }
-
-    fn go(&mut self, to: Label) {
-        self.jump(0x05, 0, 0, 0, to);
-    }
-
-    fn label(&mut self, label: Label) {
-        self.labels.push((label, self.code.len()));
-    }
-
-    fn end(&mut self, verdict: i32) {
-        self.set(0, verdict);
-        self.push(0x95, 0, 0, 0, 0);
-    }
-
-    fn finish(mut self) -> Vec<Instruction> {
-        for (from, label) in self.jumps {
-            let place =
-                self.labels.iter().find(|(name, _)| *name == label).map(|(_, place)| *place);
-            // From the instruction after the jump on. A label that is nowhere leads to the jump itself,
-            // which the verifier refuses as an endless loop.
-            let distance = place.and_then(|place| i16::try_from(place).ok()).unwrap_or(0)
-                - i16::try_from(from).unwrap_or(0)
-                - 1;
-            if let Some(jump) = self.code.get_mut(from) {
-                jump.offset = distance;
-            }
-        }
-        self.code
-    }
-}
-
 /// The program for environments whose cgroups are `level` below the root of the v2 tree, and for the
 /// network namespace of `cookie` (socket(7), `SO_NETNS_COOKIE`).
 #[must_use]
@@ -211,7 +91,7 @@ pub fn bind(maps: Maps, level: u32, cookie: u64) -> Vec<Instruction> {
     let mut a = Assembler::default();
     // R6: the context. A container's ports are none of our business.
     a.copy(6, 1);
-    a.call(call::NETNS_COOKIE);
+    a.call(NETNS_COOKIE);
     a.wide(1, 0, cookie);
     a.jump_if_other(0, 1, Label::Allow);
 
@@ -231,7 +111,7 @@ pub fn bind(maps: Maps, level: u32, cookie: u64) -> Vec<Instruction> {
     a.copy(9, 0);
     a.map(1, maps.ports);
     a.address(2, at::KEY);
-    a.call(call::MAP_LOOKUP);
+    a.call(MAP_LOOKUP);
     a.jump_if_zero(0, Label::Unowned);
     // R7: who owns it.
     a.copy(7, 0);
@@ -240,10 +120,10 @@ pub fn bind(maps: Maps, level: u32, cookie: u64) -> Vec<Instruction> {
 
     // Another's. Counted there; told to the caller's environment, or to the owner where it has none.
     a.set(1, 1);
-    a.push(0xdb, 7, 1, REFUSED, 0);
+    a.add(7, REFUSED, 1);
     a.map(1, maps.rings);
     a.address(2, at::ENVIRONMENT);
-    a.call(call::MAP_LOOKUP);
+    a.call(MAP_LOOKUP);
     a.put32(at::RECORD + 12, 0);
     a.jump_if_not_zero(0, Label::Report);
     a.go(Label::Stranger);
@@ -251,11 +131,11 @@ pub fn bind(maps: Maps, level: u32, cookie: u64) -> Vec<Instruction> {
     a.label(Label::Unowned);
     a.map(1, maps.tenants);
     a.address(2, at::ENVIRONMENT);
-    a.call(call::MAP_LOOKUP);
+    a.call(MAP_LOOKUP);
     a.jump_if_zero(0, Label::Allow);
     a.map(1, maps.rings);
     a.address(2, at::ENVIRONMENT);
-    a.call(call::MAP_LOOKUP);
+    a.call(MAP_LOOKUP);
     a.jump_if_zero(0, Label::Deny);
     a.put32(at::RECORD + 12, 0);
     a.go(Label::Report);
@@ -265,7 +145,7 @@ pub fn bind(maps: Maps, level: u32, cookie: u64) -> Vec<Instruction> {
     a.keep64(at::ENVIRONMENT, 1);
     a.map(1, maps.rings);
     a.address(2, at::ENVIRONMENT);
-    a.call(call::MAP_LOOKUP);
+    a.call(MAP_LOOKUP);
     a.jump_if_zero(0, Label::Deny);
     a.put32(at::RECORD + 12, 1);
 

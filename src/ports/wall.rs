@@ -12,9 +12,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::count;
 use super::program::{self, DATAGRAM, Maps};
-use crate::model::{Port, Protocol};
-use crate::sys::bpf::{self, Hook, Map, MapKind};
+use crate::model::{Port, PortLine, Protocol};
+use crate::sys::bpf::{self, Hook, Instruction, Map, MapKind};
 use crate::sys::ring::Ring;
 use crate::sys::{clock, files};
 
@@ -28,7 +29,7 @@ const NOBODY: u64 = u64::MAX;
 
 /// A port of one protocol, as the maps have it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Key(u32);
+struct Key(u32);
 
 impl Key {
     fn bytes(self) -> [u8; 4] {
@@ -78,6 +79,14 @@ impl Owner {
     }
 }
 
+/// How many connections a port got, those included that wait still.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Accepted {
+    count: u64,
+    /// Since when, in milliseconds since 1970.
+    since: u64,
+}
+
 /// Where the numbers of the maps are kept, and what they belong to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Saved {
@@ -90,10 +99,11 @@ struct Saved {
     tenants: u32,
     rings: u32,
     marked: u32,
-    links: [u32; 2],
+    counts: u32,
+    links: [u32; 3],
 }
 
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
 
 /// Whether this kernel, and the rights of this process, allow a wall: its program is loaded and dropped.
 ///
@@ -111,6 +121,8 @@ struct Made {
     tenants: Map<8, 4>,
     rings: Map<8, 4>,
     marked: Map<8, 4>,
+    /// Port to connections, and when their count began in milliseconds since 1970.
+    counts: Map<4, 16>,
 }
 
 impl Made {
@@ -132,6 +144,7 @@ fn made() -> io::Result<Made> {
         tenants: Map::create(MapKind::Hash, MOST_ENVIRONMENTS, "swrun_tenants")?,
         rings: Map::create_of_maps(MOST_ENVIRONMENTS, pattern.as_fd(), "swrun_rings")?,
         marked: Map::create(MapKind::LruHash, MOST_MARKED, "swrun_marked")?,
+        counts: Map::create(MapKind::Hash, MOST_PORTS, "swrun_counts")?,
     })
 }
 
@@ -142,8 +155,9 @@ pub struct Wall {
     tenants: Map<8, 4>,
     rings: Map<8, 4>,
     marked: Map<8, 4>,
-    /// Held, so that the program stays attached.
-    _links: [OwnedFd; 2],
+    counts: Map<4, 16>,
+    /// Held, so that the programs stay attached.
+    links: [OwnedFd; 3],
 }
 
 impl Wall {
@@ -181,13 +195,19 @@ impl Wall {
         unpin(pins);
         let made = made()?;
         let code = program::bind(made.numbers(), level, cookie);
-        let Made { ports, tenants, rings, marked } = made;
+        let count = count::connections(made.counts.descriptor().as_raw_fd(), cookie);
+        let Made { ports, tenants, rings, marked, counts } = made;
         let group = std::fs::File::open(target)?;
-        let attach = |hook, name| {
-            let program = bpf::load(&code, hook, name)?;
+        let attach = |code: &[Instruction], hook, name| {
+            let program = bpf::load(code, hook, name)?;
             bpf::attach(program.as_fd(), group.as_fd(), hook)
         };
-        let links = [attach(Hook::Bind4, "swrun_bind4")?, attach(Hook::Bind6, "swrun_bind6")?];
+        let links = [
+            attach(&code, Hook::Bind4, "swrun_bind4")?,
+            attach(&code, Hook::Bind6, "swrun_bind6")?,
+            attach(&count, Hook::Connections, "swrun_count")?,
+        ];
+        let link = |at: usize| bpf::link_number(links[at].as_fd());
         let saved = Saved {
             schema: SCHEMA,
             boot: clock::boot_id()?,
@@ -198,20 +218,23 @@ impl Wall {
             tenants: bpf::map_number(tenants.descriptor().as_fd())?,
             rings: bpf::map_number(rings.descriptor().as_fd())?,
             marked: bpf::map_number(marked.descriptor().as_fd())?,
-            links: [bpf::link_number(links[0].as_fd())?, bpf::link_number(links[1].as_fd())?],
+            counts: bpf::map_number(counts.descriptor().as_fd())?,
+            links: [link(0)?, link(1)?, link(2)?],
         };
         files::replace_lightly(file, &serde_json::to_vec(&saved)?, 0o600)?;
-        Ok(Self { ports, tenants, rings, marked, _links: links })
+        Ok(Self { ports, tenants, rings, marked, counts, links })
     }
 
     fn open(saved: &Saved) -> io::Result<Self> {
         let map = |number| bpf::map_of_number(number);
+        let link = |at: usize| bpf::link_of_number(saved.links[at]);
         Ok(Self {
             ports: Map::from_descriptor(map(saved.ports)?)?,
             tenants: Map::from_descriptor(map(saved.tenants)?)?,
             rings: Map::from_descriptor(map(saved.rings)?)?,
             marked: Map::from_descriptor(map(saved.marked)?)?,
-            _links: [bpf::link_of_number(saved.links[0])?, bpf::link_of_number(saved.links[1])?],
+            counts: Map::from_descriptor(map(saved.counts)?)?,
+            links: [link(0)?, link(1)?, link(2)?],
         })
     }
 
@@ -225,7 +248,7 @@ impl Wall {
             return Ok(());
         }
         std::fs::create_dir(pins)?;
-        for (link, name) in self._links.iter().zip(["bind4", "bind6"]) {
+        for (link, name) in self.links.iter().zip(["bind4", "bind6", "count"]) {
             let path = CString::new(pins.join(name).as_os_str().as_bytes())?;
             bpf::pin(link.as_fd(), &path)?;
         }
@@ -242,24 +265,57 @@ impl Wall {
             let key = Key(u32::from_ne_bytes(bytes));
             if !wanted.contains(&key) && self.owner(key)?.is_some_and(|owner| owner.group == NOBODY)
             {
-                self.ports.remove(&bytes)?;
+                self.free(key)?;
             }
         }
         for key in wanted {
             if self.owner(key)?.is_none() {
                 let owner = Owner { group: NOBODY, refused: 0, held: 0 };
-                self.ports.set(&key.bytes(), &owner.bytes())?;
+                self.set(key, owner)?;
             }
         }
         Ok(())
     }
 
-    /// How often strangers were refused `port` since it is reserved; `None` where it is not.
-    ///
-    /// # Errors
-    /// bpf(2).
-    pub fn refused(&self, port: Port) -> io::Result<Option<u64>> {
-        Ok(self.owner(port.into())?.map(|owner| owner.refused))
+    /// Gives a port its owner; from the first one on its connections are counted.
+    fn set(&self, key: Key, owner: Owner) -> io::Result<()> {
+        if self.counts.get(&key.bytes())?.is_none() {
+            let mut begun = [0; 16];
+            begun[8..].copy_from_slice(&clock::wall_millis().to_ne_bytes());
+            self.counts.set(&key.bytes(), &begun)?;
+        }
+        self.ports.set(&key.bytes(), &owner.bytes())
+    }
+
+    fn free(&self, key: Key) -> io::Result<()> {
+        self.ports.remove(&key.bytes())?;
+        self.counts.remove(&key.bytes())
+    }
+
+    /// The connections to `port` since it is reserved; `None` where they are not counted.
+    fn accepted(&self, port: Port) -> io::Result<Option<Accepted>> {
+        if port.proto != Protocol::Tcp {
+            return Ok(None);
+        }
+        let read = |bytes: [u8; 16]| {
+            let number = u128::from_ne_bytes(bytes);
+            let (low, high) = (number as u64, (number >> 64) as u64);
+            let (count, since) =
+                if cfg!(target_endian = "big") { (high, low) } else { (low, high) };
+            Accepted { count, since }
+        };
+        Ok(self.counts.get(&Key::from(port).bytes())?.map(read))
+    }
+
+    /// Adds what was counted of a port: what could not be read, or is not counted, is not known.
+    pub fn count(&self, line: &mut PortLine) {
+        let port = Port { port: line.port, proto: line.proto };
+        line.refused = self.owner(port.into()).ok().flatten().map(|owner| owner.refused);
+        if let Ok(Some(accepted)) = self.accepted(port) {
+            let waiting = line.queue.unwrap_or(0).into();
+            line.accepted = Some(accepted.count.saturating_sub(waiting));
+            line.accepted_since = clock::rfc3339(accepted.since);
+        }
     }
 
     fn owner(&self, key: Key) -> io::Result<Option<Owner>> {
@@ -277,7 +333,7 @@ impl Wall {
         let keys = self.ports.keys()?.into_iter().map(|bytes| Key(u32::from_ne_bytes(bytes)));
         let is_own = |key: &Key| matches!(self.owner(*key), Ok(Some(owner)) if owner.group == id);
         let owned = keys.filter(is_own).map(Port::from).collect();
-        Ok(Tenant { wall: self, id, ring: None, owned })
+        Ok(Tenant { wall: self, id, ring: None, owned, withheld: Vec::new() })
     }
 }
 
@@ -289,6 +345,8 @@ pub struct Tenant {
     /// Where the program tells of refusals.
     ring: Option<Ring>,
     owned: Vec<Port>,
+    /// Owned before, and not to be bound again.
+    withheld: Vec<Port>,
 }
 
 /// A bind(2) that was refused.
@@ -323,29 +381,33 @@ impl Tenant {
     }
 
     /// Owns exactly `ports`; with `is_held` their sockets are such that a second can be bound beside one
-    /// that is held.
+    /// that is held. Nobody may bind those of `withheld`, as long as this is so.
     ///
     /// # Errors
     /// bpf(2).
-    pub fn own(&mut self, ports: &[Port], is_held: bool) -> io::Result<()> {
-        let dropped: Vec<Port> =
-            self.owned.iter().copied().filter(|port| !ports.contains(port)).collect();
-        for port in dropped.into_iter().filter(|port| self.is_ours(*port)) {
-            self.wall.ports.remove(&Key::from(port).bytes())?;
+    pub fn own(&mut self, ports: &[Port], withheld: &[Port], is_held: bool) -> io::Result<()> {
+        let mut before = std::mem::take(&mut self.owned);
+        before.append(&mut self.withheld);
+        for port in before.into_iter().filter(|port| !ports.contains(port)) {
+            let key = Key::from(port);
+            match self.wall.owner(key)? {
+                Some(owner) if withheld.contains(&port) && owner.group == self.id => {
+                    self.wall.set(key, Owner { group: NOBODY, ..owner })?;
+                    self.withheld.push(port);
+                }
+                // Another environment's profile may have got it meanwhile.
+                Some(owner) if [self.id, NOBODY].contains(&owner.group) => self.wall.free(key)?,
+                _ => {}
+            }
         }
         for port in ports {
             let key = Key::from(*port);
             let refused = self.wall.owner(key)?.map_or(0, |owner| owner.refused);
             let owner = Owner { group: self.id, refused, held: u64::from(is_held) };
-            self.wall.ports.set(&key.bytes(), &owner.bytes())?;
+            self.wall.set(key, owner)?;
         }
         self.owned = ports.to_vec();
         Ok(())
-    }
-
-    /// Another environment's profile may have got it meanwhile.
-    fn is_ours(&self, port: Port) -> bool {
-        matches!(self.wall.owner(port.into()), Ok(Some(owner)) if owner.group == self.id)
     }
 
     /// Moves out: the ports stay reserved, for nobody.
@@ -386,10 +448,10 @@ impl Tenant {
         self.ring.as_ref().map(Ring::as_fd)
     }
 
-    /// Refusals of strangers, by port.
+    /// For what is known of a port, its owner or not.
     #[must_use]
-    pub fn refused(&self, port: Port) -> Option<u64> {
-        self.wall.refused(port).ok().flatten()
+    pub fn wall(&self) -> &Wall {
+        &self.wall
     }
 }
 

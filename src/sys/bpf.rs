@@ -44,12 +44,15 @@ const MAP_GET_FD_BY_ID: libc::c_int = 14;
 const LINK_CREATE: libc::c_int = 28;
 const LINK_GET_FD_BY_ID: libc::c_int = 30;
 
-/// `BPF_PROG_TYPE_CGROUP_SOCK_ADDR`.
+/// The kinds of programs (`enum bpf_prog_type`).
+const SOCK_OPS: u32 = 13;
 const CGROUP_SOCK_ADDR: u32 = 18;
 
 /// Where a program is called (`enum bpf_attach_type`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hook {
+    /// What becomes of a TCP connection.
+    Connections = 3,
     /// bind(2) of an IPv4 socket.
     Bind4 = 8,
     /// bind(2) of an IPv6 socket.
@@ -233,7 +236,7 @@ impl<const K: usize, const V: usize> Map<K, V> {
     }
 }
 
-/// Loads `program` for bind(2); on a refusal of the verifier its last words are in the error.
+/// Loads `program` for its hook; on a refusal of the verifier its last words are in the error.
 ///
 /// # Errors
 /// bpf(2).
@@ -255,7 +258,7 @@ pub fn load(program: &[Instruction], hook: Hook, name: &str) -> io::Result<Owned
     }
     let load = |log: &mut [u8]| {
         let mut attributes = LoadProgram {
-            kind: CGROUP_SOCK_ADDR,
+            kind: if hook == Hook::Connections { SOCK_OPS } else { CGROUP_SOCK_ADDR },
             count: u32::try_from(program.len()).map_err(io::Error::other)?,
             instructions: program.as_ptr() as u64,
             license: c"Dual MIT/GPL".as_ptr() as u64,

@@ -17,6 +17,13 @@ pub fn wall_millis() -> u64 {
     u64::try_from(to_duration(clock_gettime(ClockId::Realtime)).as_millis()).unwrap_or(0)
 }
 
+/// A time in milliseconds since 1970 as RFC 3339 in whole seconds; `None` where it is out of all range.
+#[must_use]
+pub fn rfc3339(millis: u64) -> Option<String> {
+    let seconds = i64::try_from(millis / 1_000).ok()?;
+    jiff::Timestamp::from_second(seconds).ok().map(|time| time.to_string())
+}
+
 fn to_duration(time: rustix::time::Timespec) -> Duration {
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))

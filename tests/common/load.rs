@@ -1,6 +1,7 @@
 //! A client that makes one new connection after the other and counts every failure by its kind.
+#![allow(dead_code, reason = "each file that includes it uses a part of it")]
 
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -23,19 +24,37 @@ pub struct Counts {
 
 /// Clients that ask until they are stopped.
 pub struct Load {
-    counts: Arc<Counts>,
+    pub counts: Arc<Counts>,
     is_over: Arc<AtomicBool>,
     clients: Vec<JoinHandle<()>>,
 }
 
 impl Load {
+    /// Each request over a connection of its own.
     pub fn begin(address: SocketAddr, clients: usize) -> Self {
+        Self::of(clients, || move || ask(address))
+    }
+
+    /// Each client keeps its connection as long as the server allows it.
+    pub fn begin_kept(address: SocketAddr, clients: usize) -> Self {
+        Self::of(clients, || {
+            let mut kept = None;
+            move || ask_kept(address, &mut kept)
+        })
+    }
+
+    fn of<A>(clients: usize, client: impl Fn() -> A) -> Self
+    where
+        A: FnMut() -> Result<(), ErrorKind> + Send + 'static,
+    {
+        let new_client = client;
         let (counts, is_over) = (Arc::<Counts>::default(), Arc::<AtomicBool>::default());
         let client = |_| {
             let (counts, is_over) = (Arc::clone(&counts), Arc::clone(&is_over));
+            let mut ask = new_client();
             std::thread::spawn(move || {
                 while !is_over.load(Ordering::Relaxed) {
-                    let counter = match ask(address) {
+                    let counter = match ask() {
                         Ok(()) => &counts.good,
                         Err(ErrorKind::ConnectionRefused) => &counts.refused,
                         Err(ErrorKind::TimedOut | ErrorKind::WouldBlock) => &counts.timed_out,
@@ -83,4 +102,38 @@ pub fn ask(address: SocketAddr) -> Result<(), ErrorKind> {
         if is_whole { Ok(()) } else { Err(std::io::Error::from(ErrorKind::UnexpectedEof)) }
     };
     talk().map_err(|error| error.kind())
+}
+
+/// One request over the connection that is kept, or over a new one.
+pub fn ask_kept(
+    address: SocketAddr,
+    kept: &mut Option<BufReader<TcpStream>>,
+) -> Result<(), ErrorKind> {
+    let mut talk = || {
+        let mut stream = match kept.take() {
+            Some(stream) => stream,
+            None => BufReader::new(TcpStream::connect_timeout(&address, PATIENCE)?),
+        };
+        stream.get_ref().set_read_timeout(Some(PATIENCE))?;
+        stream.get_mut().write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")?;
+        let mut line = String::new();
+        stream.read_line(&mut line)?;
+        let is_good = line.starts_with("HTTP/1.1 200 ");
+        let (mut length, mut is_last) = (None, false);
+        while line != "\r\n" {
+            line.clear();
+            if stream.read_line(&mut line)? == 0 {
+                return Err(ErrorKind::UnexpectedEof.into());
+            }
+            let head = line.trim_end().to_ascii_lowercase();
+            length = length.or(head.strip_prefix("content-length: ").and_then(|n| n.parse().ok()));
+            is_last |= head == "connection: close";
+        }
+        let length = length.filter(|length| is_good && *length > 0);
+        let mut body = vec![0; length.ok_or(ErrorKind::InvalidData)?];
+        stream.read_exact(&mut body)?;
+        *kept = (!is_last).then_some(stream);
+        Ok(())
+    };
+    talk().map_err(|error: std::io::Error| error.kind())
 }

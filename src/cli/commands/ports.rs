@@ -6,16 +6,17 @@ use crate::cli::exit::{Ended, Exit};
 use crate::cli::output::{Output, say};
 use crate::cli::show::table::{Cell, Column, Row, Style, render};
 use crate::formats::clean::clean;
-use crate::model::{Places, PortLine, PortsDocument};
+use crate::model::{Places, PortLine, PortsDocument, Protocol};
 use crate::wire::ask::{Answer, Ask};
 
-const COLUMNS: [Column; 7] = [
+const COLUMNS: [Column; 8] = [
     Column { head: "port", right: true, expendable: 0 },
     Column { head: "proto", right: false, expendable: 4 },
     Column { head: "owner", right: false, expendable: 0 },
     Column { head: "state", right: false, expendable: 0 },
     Column { head: "listens", right: false, expendable: 1 },
     Column { head: "queue", right: true, expendable: 2 },
+    Column { head: "accepted", right: true, expendable: 5 },
     Column { head: "refused", right: true, expendable: 3 },
 ];
 
@@ -73,6 +74,10 @@ fn row(line: &PortLine) -> Row {
             Cell(clean(state.unwrap_or("?")).into_owned(), style),
             plain(listens),
             plain(queue),
+            plain(match line.proto {
+                Protocol::Tcp => number(line.accepted),
+                Protocol::Udp => "-".to_owned(),
+            }),
             plain(number(line.refused)),
         ],
         below: None,
@@ -82,21 +87,13 @@ fn row(line: &PortLine) -> Row {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Protocol;
+    use crate::model::PortStatus;
 
     #[test]
     fn what_is_known_and_what_is_not() {
-        let line = |environment: &str, state: Option<&str>| PortLine {
-            environment: environment.to_owned(),
-            port: 3002,
-            proto: Protocol::Tcp,
-            state: state.map(str::to_owned),
-            pid: None,
-            program: None,
-            processes: None,
-            queue: None,
-            backlog: None,
-            refused: None,
+        let line = |environment: &str, state: Option<&str>| {
+            let state = state.map(str::to_owned);
+            PortLine::idle(environment, &PortStatus { port: 3002, proto: Protocol::Tcp, state })
         };
         let held = PortLine {
             pid: Some(4711),
@@ -104,6 +101,7 @@ mod tests {
             processes: Some(3),
             queue: Some(2),
             backlog: Some(511),
+            accepted: Some(1_234),
             refused: Some(7),
             ..line("shop", Some("held"))
         };
@@ -114,11 +112,10 @@ mod tests {
             words(&lines[1])[..5],
             ["3002", "tcp", "shop", "held", "4711"].map(str::to_owned)
         );
-        assert!(
-            lines[1].ends_with("2 / 511        7") && lines[1].contains("and 2 more"),
-            "{lines:#?}"
-        );
+        assert!(lines[1].contains("and 2 more"), "{lines:#?}");
+        let last = words(&lines[1]).split_off(9);
+        assert_eq!(last, ["2", "/", "511", "1234", "7"].map(str::to_owned), "{lines:#?}");
         assert!(!lines[1].contains('\u{1b}'), "{lines:#?}");
-        assert_eq!(words(&lines[2])[3..], ["?", "-", "-", "?"].map(str::to_owned));
+        assert_eq!(words(&lines[2])[3..], ["?", "-", "-", "?", "?"].map(str::to_owned));
     }
 }

@@ -54,6 +54,8 @@ pub async fn reload(runner: &Rc<Runner>, entry: &Rc<Entry>, wait: bool) -> Resul
         })
     };
     let outcome = until(entry, &mut views, "reload", more, decided).await;
+    // A port that was dropped may be another's, who is stopped.
+    runner.reserve_ports();
     if let (Err(_), Ok(before)) = (&outcome, before)
         && entry.seen().brief.is_some_and(|brief| brief.reload_failed.is_some())
         && let Err(error) = files::replace(&path, &before, 0o600)
