@@ -37,29 +37,45 @@ if (process.env.DRAIN) process.on('SIGTERM', () => {
 });
 "#;
 
+/// `cargo bench --bench ports -- [load] [loops] [throughput]`: those parts alone.
 fn main() {
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
+    let is_wanted = |part: &str| wanted.is_empty() || wanted.iter().any(|word| word == part);
     let mut bed = Bed::running();
+    let plain = express(&bed, "plain", "");
+    if is_wanted("load") {
+        disturbances(&mut bed, &plain);
+    }
+    if is_wanted("loops") {
+        loops(&bed);
+    }
+    if is_wanted("throughput") {
+        throughput(&bed, &plain);
+    }
+    bed.end();
+}
+
+fn disturbances(bed: &mut Bed, plain: &App) {
     println!(
         "| Express, 400 new connections a second | times | requests | in hand | refused | timed out |"
     );
     println!("|---|---|---|---|---|---|");
-    let plain = express(&bed, "plain", "");
-    disturb(&bed, &plain, "SIGKILL of the app", 20, |bed, app| {
+    disturb(bed, plain, "SIGKILL of the app", 20, |bed, app| {
         let before = bed.status(app);
         kill(pid(&before));
         bed.until(app, "back", |now| now["state"] == "online" && now["pid"] != before["pid"]);
     });
     let order = |verb: &'static str| move |bed: &Bed, app: &App| drop(bed.ok(&[verb, &app.name]));
-    disturb(&bed, &plain, "reload, an app that just dies", 5, order("reload"));
-    let drains = express(&bed, "drains", "DRAIN = \"1\"\n");
-    disturb(&bed, &drains, "reload, an app that drains", 5, order("reload"));
-    disturb(&bed, &drains, "restart, an app that drains", 5, order("restart"));
-    disturb(&bed, &drains, "scale 1 to 3 to 1, an app that drains", 3, |bed, app| {
+    disturb(bed, plain, "reload, an app that just dies", 5, order("reload"));
+    let drains = express(bed, "drains", "DRAIN = \"1\"\n");
+    disturb(bed, &drains, "reload, an app that drains", 5, order("reload"));
+    disturb(bed, &drains, "restart, an app that drains", 5, order("restart"));
+    disturb(bed, &drains, "scale 1 to 3 to 1, an app that drains", 3, |bed, app| {
         bed.ok(&["scale", &app.name, "3"]);
         bed.ok(&["scale", &app.name, "1"]);
     });
-    disturb_kept(&bed, &drains, "reload, clients that keep their connections", 5, order("reload"));
-    disturb(&bed, &plain, "breach of the ceiling", 5, |bed, app| {
+    disturb_kept(bed, &drains, "reload, clients that keep their connections", 5, order("reload"));
+    disturb(bed, plain, "breach of the ceiling", 5, |bed, app| {
         let before = bed.status(app);
         let _ = common::bed::get(app.port, "/leak");
         let is_back = |now: &Value| {
@@ -69,7 +85,7 @@ fn main() {
         };
         bed.until(app, "back", is_back);
     });
-    disturb(&bed, &plain, "kill -9 of the monitor", 5, |bed, app| {
+    disturb(bed, plain, "kill -9 of the monitor", 5, |bed, app| {
         let before = bed.status(app);
         kill(i32::try_from(before["monitor_pid"].as_i64().expect("known")).expect("a pid"));
         let is_back =
@@ -77,7 +93,7 @@ fn main() {
         bed.until(app, "back", is_back);
     });
     let mut round = 0;
-    let address = address(&plain);
+    let address = address(plain);
     load(
         "another runner in its place",
         5,
@@ -90,9 +106,6 @@ fn main() {
             bed.daemon_by(Command::new(program));
         },
     );
-    loops(&bed);
-    throughput(&bed, &plain);
-    bed.end();
 }
 
 fn express(bed: &Bed, name: &str, variables: &str) -> App {
