@@ -1,5 +1,6 @@
 //! Orders: from what the operator asked to a wanted state, and to an outcome that can be told.
 
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -170,17 +171,21 @@ async fn ask_with_new_spec(
         Err(_) => Err(format!("its monitor did not answer within {} s", PATIENCE.as_secs())),
         Ok(Some(Reply::Accepted(seen))) => Ok(Ok(seen)),
         Ok(Some(Reply::Failed(why))) => {
-            // What runs goes on with what it had, also when its monitor has to begin again.
-            if let Some(before) = before
-                && let Err(error) = files::replace(&path, &before, 0o600)
-            {
-                tracing::error!("could not put back \"{}\": {error}", path.display());
-            }
+            put_back(&path, before);
             Ok(Err(why))
         }
         Ok(Some(Reply::Report(_) | Reply::Ports(_)) | None) => {
             Err("its monitor ended meanwhile; see \"swrun status\"".to_owned())
         }
+    }
+}
+
+/// What runs goes on with the spec it had, also when its monitor has to begin again.
+fn put_back(path: &Path, before: Option<Vec<u8>>) {
+    if let Some(before) = before
+        && let Err(error) = files::replace(path, &before, 0o600)
+    {
+        tracing::error!("could not put back \"{}\": {error}", path.display());
     }
 }
 

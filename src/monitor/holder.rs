@@ -3,12 +3,47 @@
 
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use sd_notify::NotifyState;
 
 use super::run::Monitor;
 use crate::model::EventKind;
+use crate::sys::clock;
 use crate::wire::keep::Message;
+
+/// How often a second the holders are told something at most: an app may listen and close without pause,
+/// and one of the holders is the host's first process.
+const MOST_A_SECOND: u32 = 32;
+
+/// What the holders were told.
+#[derive(Debug, Default)]
+pub struct Told {
+    held: BTreeSet<u64>,
+    /// The second that counts, and how often they were told something in it.
+    since: Duration,
+    times: u32,
+    is_late: bool,
+}
+
+impl Told {
+    /// Whether there is something to tell, and it may be told now; if not, it is for `next_due`.
+    fn may_tell(&mut self, held: &BTreeSet<u64>, now: Duration) -> bool {
+        if now >= self.since + Duration::from_secs(1) {
+            (self.since, self.times) = (now, 0);
+        }
+        let is_news = *held != self.held;
+        self.is_late = is_news && self.times >= MOST_A_SECOND;
+        let may = is_news && !self.is_late;
+        self.times += u32::from(may);
+        may
+    }
+
+    /// When they are to be told what they could not be.
+    pub fn next_due(&self) -> Option<Duration> {
+        self.is_late.then(|| self.since + Duration::from_secs(1))
+    }
+}
 
 impl Monitor {
     /// Takes what a monitor before left; those that are no listening sockets of our ports are closed.
@@ -32,12 +67,14 @@ impl Monitor {
     pub(super) fn tell_holders(&mut self) {
         let newcomers = self.control.newcomers();
         let held: BTreeSet<u64> = self.listeners.cookies().collect();
-        let released: Vec<u64> = self.told_holders.difference(&held).copied().collect();
-        let new: Vec<u64> = held.difference(&self.told_holders).copied().collect();
+        let may_tell = self.told.may_tell(&held, clock::monotonic());
         for (cookie, socket) in self.listeners.sockets() {
-            let is_new = new.contains(&cookie);
             let message = Message::Hold { cookie };
-            if is_new {
+            if self.told.held.contains(&cookie) {
+                for client in &newcomers {
+                    self.control.tell_one(*client, &message, &[socket]);
+                }
+            } else if may_tell {
                 self.control.tell_all(&message, &[socket]);
                 let name = name(cookie);
                 let state = [
@@ -46,12 +83,13 @@ impl Monitor {
                     NotifyState::Custom("FDPOLL=0"),
                 ];
                 let _ = sd_notify::notify_with_fds(&state, &[socket]);
-            } else {
-                for client in &newcomers {
-                    self.control.tell_one(*client, &message, &[socket]);
-                }
             }
         }
+        if !may_tell {
+            return;
+        }
+        let before = std::mem::replace(&mut self.told.held, held);
+        let released: Vec<u64> = before.difference(&self.told.held).copied().collect();
         if !released.is_empty() {
             for cookie in &released {
                 let name = name(*cookie);
@@ -60,11 +98,36 @@ impl Monitor {
             }
             self.control.tell_all(&Message::Release { cookies: released }, &[]);
         }
-        self.told_holders = held;
     }
 }
 
 /// The name of a socket in systemd's store.
 fn name(cookie: u64) -> String {
     format!("listener-{cookie}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_changes_without_pause_is_told_a_bounded_number_of_times_and_in_the_end() {
+        let mut told = Told::default();
+        let at = |millis| Duration::from_secs(7) + Duration::from_millis(millis);
+        let mut times = 0;
+        for number in 0..999 {
+            let held = BTreeSet::from([number]);
+            if told.may_tell(&held, at(number)) {
+                told.held = held;
+                times += 1;
+            }
+        }
+        assert_eq!(times, MOST_A_SECOND);
+        let last = BTreeSet::from([998]);
+        assert_eq!(told.next_due(), Some(at(1000)));
+        assert!(told.may_tell(&last, at(1000)));
+        told.held = last.clone();
+        assert!(!told.may_tell(&last, at(1001)), "it is no news");
+        assert_eq!(told.next_due(), None);
+    }
 }

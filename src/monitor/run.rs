@@ -1,6 +1,6 @@
 //! The loop of a monitor: wait for the kernel, turn what it says into events, step, act.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::{Path, PathBuf};
@@ -14,6 +14,7 @@ use sd_notify::NotifyState;
 use super::Arguments;
 use super::blocked::Blocked;
 use super::control::{Client, Control};
+use super::holder::Told;
 use super::instance::{Remains, Running};
 use super::listeners::Listeners;
 use super::logs::{LogFile, Scratch};
@@ -85,7 +86,7 @@ pub struct Monitor {
     /// The health check of a reload.
     pub(super) probe: Option<Probe>,
     /// The sockets that the holders have.
-    pub(super) told_holders: BTreeSet<u64>,
+    pub(super) told: Told,
     /// What the old instances of a reload run with.
     pub(super) spec_before: Option<EnvSpec>,
     /// How many reloads have ended, and why the last one failed.
@@ -161,7 +162,7 @@ impl Monitor {
             refusals: Refusals::default(),
             blocked: None,
             probe: None,
-            told_holders: BTreeSet::new(),
+            told: Told::default(),
             spec_before: None,
             reloads: 0,
             reload_failed: None,
@@ -319,6 +320,7 @@ impl Monitor {
             .chain(launching)
             .chain(self.environment.next_step())
             .chain(self.listeners.next_due())
+            .chain(self.told.next_due())
             .chain(self.probe.as_ref().map(Probe::next_due))
             .chain(self.blocked.as_ref().map(|blocked| blocked.next_look.0))
             .chain(self.refusals.next_due())

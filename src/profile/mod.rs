@@ -15,6 +15,8 @@ mod identity;
 mod problem;
 mod program;
 mod resolve;
+#[cfg(test)]
+mod resolve_tests;
 mod schema;
 mod setup;
 mod source;

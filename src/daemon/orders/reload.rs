@@ -3,13 +3,12 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{PATIENCE, ask_with_new_spec, grace, start, until};
+use super::{PATIENCE, ask_with_new_spec, grace, put_back, start, until};
 use crate::daemon::registry::{Entry, Runner, View};
 use crate::formats::log_back::{Verdict, find_last};
 use crate::formats::log_file::{LogReader, open_log};
 use crate::formats::spec_file;
 use crate::model::{EnvSpec, Phase, Wanted};
-use crate::sys::files;
 use crate::wire::keep::{ReloadFailed, Reply, Request};
 
 /// The lines of a failed instance's stderr that are told.
@@ -33,7 +32,7 @@ pub async fn reload(runner: &Rc<Runner>, entry: &Rc<Entry>, wait: bool) -> Resul
         return start(runner, entry, wait).await;
     };
     let path = runner.places.spec(&entry.name);
-    let before = std::fs::read(&path);
+    let before = std::fs::read(&path).ok();
     let mut views = entry.view.subscribe();
     let seen = ask_with_new_spec(runner, entry, &link, Request::Reload)
         .await?
@@ -56,12 +55,8 @@ pub async fn reload(runner: &Rc<Runner>, entry: &Rc<Entry>, wait: bool) -> Resul
     let outcome = until(entry, &mut views, "reload", more, decided).await;
     // A port that was dropped may be another's, who is stopped.
     runner.reserve_ports();
-    if let (Err(_), Ok(before)) = (&outcome, before)
-        && entry.seen().brief.is_some_and(|brief| brief.reload_failed.is_some())
-        && let Err(error) = files::replace(&path, &before, 0o600)
-    {
-        // What goes on does so with what it had, also when its monitor has to begin again.
-        tracing::error!("could not put back \"{}\": {error}", path.display());
+    if outcome.is_err() && entry.seen().brief.is_some_and(|brief| brief.reload_failed.is_some()) {
+        put_back(&path, before);
     }
     outcome
 }
