@@ -17,6 +17,8 @@ pub fn cage(launch: &Launch<'_>) -> Result<(), Failure> {
         writable: &spec.writable,
         read_only: &spec.read_only,
         views: launch.views,
+        cwd: &spec.cwd,
+        etc: launch.etc,
         tmpfs_bytes: spec.limits.memory_max,
     };
     mounts::enter(&cage).map_err(|(step, error)| Failure::new(step, &error))?;

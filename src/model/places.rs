@@ -102,6 +102,12 @@ impl Places {
         self.run().join("swrun.lock")
     }
 
+    /// What every app sees as `/etc`.
+    #[must_use]
+    pub fn etc_of_cages(&self) -> PathBuf {
+        self.run().join("etc")
+    }
+
     /// The numbers of the wall of ports in the kernel.
     #[must_use]
     pub fn wall(&self) -> PathBuf {

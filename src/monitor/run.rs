@@ -28,6 +28,7 @@ use crate::formats::spec_file;
 use crate::lifecycle::{Environment, Event, Rules};
 use crate::model::{EnvName, EnvSpec, EventKind, LastExit, Places};
 use crate::ports::Tenant;
+use crate::privilege::etc::Etc;
 use crate::sys::{clock, files, groups};
 use crate::wire::keep::ReloadFailed;
 use crate::wire::launch::Init;
@@ -131,12 +132,13 @@ impl Monitor {
             LogFile::open(&logs, file, operators)
                 .map_err(|e| format!("could not open \"{}/{file}\": {e}", logs.display()))
         };
+        let etc = Etc { shared: places.etc_of_cages(), own: places.monitor(&name) };
         let socket = places.monitor(&name).join("sock");
         let control = Control::listen(&socket)
             .map_err(|e| format!("could not listen at \"{}\": {e}", socket.display()))?;
         let mut monitor = Self {
             environment: Environment::new(rules(&spec), memory.next_id),
-            starter: Starter::new(init)
+            starter: Starter::new(init, etc)
                 .map_err(|e| format!("could not open \"/dev/null\": {e}"))?,
             out: log("out.log")?,
             err: log("err.log")?,

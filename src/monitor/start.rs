@@ -8,6 +8,7 @@ use super::instance::Running;
 use super::logs::{self, Capture};
 use crate::cgroup::{CgroupError, Driver, Entry, Watch};
 use crate::model::EnvSpec;
+use crate::privilege::etc::Etc;
 use crate::sys::channel;
 use crate::sys::fork::{Birth, INSTANCE_NAMESPACES, fork};
 use crate::wire::launch::{Failure, Handed, Init, Launch};
@@ -16,6 +17,9 @@ use crate::wire::launch::{Failure, Handed, Init, Launch};
 #[derive(Debug)]
 pub struct Starter {
     init: Init,
+    etc: Etc,
+    /// It was brought up to date once.
+    has_etc: bool,
     null: OwnedFd,
     ready: Option<Place>,
 }
@@ -54,14 +58,14 @@ impl Place {
 }
 
 impl Starter {
-    /// Opens what is needed; `init` is what the child does.
+    /// Opens what is needed; `init` is what the child does, `etc` the `/etc` that it shows.
     ///
     /// # Errors
     /// open(2).
-    pub fn new(init: Init) -> io::Result<Self> {
+    pub fn new(init: Init, etc: Etc) -> io::Result<Self> {
         use rustix::fs::{Mode, OFlags};
         let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-        Ok(Self { init, null, ready: None })
+        Ok(Self { init, etc, has_etc: false, null, ready: None })
     }
 
     /// Makes the place of the next instance ahead of time, so that a crash does not wait for it (a
@@ -72,6 +76,8 @@ impl Starter {
         }
         self.discard(driver, base);
         self.ready = Place::make(driver, base, spec, id).ok();
+        // What it has now will do, where it cannot be brought up to date.
+        self.has_etc |= self.etc.renew(spec).is_ok();
     }
 
     /// Gives up the place that was made: the next instance is one of another spec.
@@ -95,6 +101,11 @@ impl Starter {
         how: How,
     ) -> Result<Running, Failure> {
         let How { rehearse, is_walled } = how;
+        if rehearse || !self.has_etc {
+            // A rehearsal is one of a new spec.
+            self.etc.renew(spec).map_err(|e| Failure::new("copy the files of /etc", &e))?;
+            self.has_etc = true;
+        }
         let place = match self.ready.take_if(|place| place.id == id) {
             Some(place) => place,
             None => Place::make(driver, base, spec, id)?,
@@ -113,7 +124,8 @@ impl Starter {
             group: entry.init_group.as_fd(),
             descriptors: &descriptors,
         };
-        let launch = Launch { spec, id, rehearse, views: &entry.views, is_walled };
+        let etc = (self.etc.shared.as_path(), self.etc.own.as_path());
+        let launch = Launch { spec, id, rehearse, views: &entry.views, etc, is_walled };
         let child = fork(&birth, |given| {
             let mut given = given.into_iter();
             let (Some(report), Some(group)) = (given.next(), given.next()) else {

@@ -1,7 +1,7 @@
 //! The root that an app sees: built from nothing on a tmpfs, then only what is listed here.
 //!
-//! `/usr` and its kin and `/etc` read-only, the environment's own folders, private `/tmp`,
-//! `/dev/shm`, `/run`, own `/dev`, `/proc`, `/sys`, and its own cgroup. What is not listed is not
+//! `/usr` and its kin and chosen files of `/etc` read-only, the environment's own folders, private `/tmp`,
+//! `/dev/shm`, `/run`, own `/dev` and `/proc`, parts of `/sys`, and its own cgroup. What is not listed is not
 //! there: other environments, `/root`, `/home`, swrun's folders.
 
 use std::ffi::{CStr, CString};
@@ -27,6 +27,10 @@ pub struct Cage<'a> {
     pub writable: &'a [PathBuf],
     /// Further files and folders, read-only.
     pub read_only: &'a [PathBuf],
+    /// The working directory.
+    pub cwd: &'a Path,
+    /// The folders of [`super::etc::Etc`]: shared, own.
+    pub etc: (&'a Path, &'a Path),
     /// Folders of the app's cgroup, and where they belong.
     pub views: &'a [(PathBuf, PathBuf)],
     /// The bound of each private tmpfs in bytes; the memory ceiling counts them anyway.
@@ -37,7 +41,30 @@ pub struct Cage<'a> {
 pub type Failed = (String, io::Error);
 
 /// System folders of the host that an app needs to run programs: links are copied as links.
-const SYSTEM: [&str; 8] = ["usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "etc"];
+const SYSTEM: [&str; 7] = ["usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32"];
+
+/// Parts of `/sys` that runtimes read: processors, memory nodes and clocks; huge pages.
+const OF_SYSFS: [&str; 2] = ["sys/devices/system", "sys/kernel/mm"];
+
+/// What is hidden of `/proc`: what the kernel tells of the whole machine, as container runtimes hide it.
+const HIDDEN: [&str; 11] = [
+    "acpi",
+    "asound",
+    "interrupts",
+    "kcore",
+    "key-users",
+    "keys",
+    "latency_stats",
+    "sched_debug",
+    "scsi",
+    "timer_list",
+    "timer_stats",
+];
+
+/// What is read-only of `/proc`, beside the modes of the files.
+const READ_ONLY: [&str; 5] = ["bus", "fs", "irq", "sys", "sysrq-trigger"];
+
+const OF_KERNEL: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);
 
 const SHARED: Attributes =
     Attributes::READ_ONLY.and(Attributes::NO_SUID).and(Attributes::NO_DEVICES);
@@ -52,8 +79,9 @@ pub fn enter(cage: &Cage<'_>) -> Result<(), Failed> {
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     rustix::mount::mount_change("/", private).map_err(at("make the mounts private"))?;
     let system = open_system()?;
+    let etc = open_etc(cage)?;
+    let of_sysfs = open_sysfs();
     let own = open_own(cage)?;
-    let resolver = resolver_file();
 
     // Everything of the host is in hand by now, so any folder serves as a first place.
     mount_tmpfs("/proc", "0755", 1 << 20, MountFlags::NOSUID | MountFlags::NODEV)?;
@@ -72,14 +100,15 @@ pub fn enter(cage: &Cage<'_>) -> Result<(), Failed> {
             }
         }
     }
+    make_folder("etc")?;
+    for (name, tree) in etc {
+        attach_at(tree.as_fd(), root.as_fd(), &name)
+            .map_err(|e| (format!("attach \"/{name}\""), e))?;
+    }
     private_folders(cage)?;
     devices(cage)?;
-    kernel_files(root.as_fd(), cage)?;
-    if let Some((path, text)) = resolver {
-        // A name service's file that a link in /etc leads to; a cage without it still starts.
-        let _ = make_place(root.as_fd(), &path, false, None)
-            .and_then(|()| fs::write(relative(&path), text));
-    }
+    proc_files()?;
+    sys_files(root.as_fd(), &of_sysfs, cage)?;
     // Last, since a base may lie below a folder that is private.
     attach_own(&own, &root)?;
 
@@ -109,6 +138,26 @@ fn open_system() -> Result<Vec<(&'static str, System)>, Failed> {
     Ok(found)
 }
 
+/// The chosen files of `/etc`, and over them the environment's own.
+fn open_etc(cage: &Cage<'_>) -> Result<Vec<(String, OwnedFd)>, Failed> {
+    let attributes = SHARED.and(Attributes::NO_EXEC);
+    let (shared, own) = cage.etc;
+    let mut trees = vec![("etc".to_owned(), open(shared, attributes)?)];
+    for name in super::etc::OWN {
+        trees.push((format!("etc/{name}"), open(&own.join(name), attributes)?));
+    }
+    Ok(trees)
+}
+
+/// Those parts of `/sys` that the host has.
+fn open_sysfs() -> Vec<(&'static str, OwnedFd)> {
+    let open = |name: &'static str| {
+        let tree = open(&Path::new("/").join(name), SHARED.and(Attributes::NO_EXEC));
+        tree.ok().map(|tree| (name, tree))
+    };
+    OF_SYSFS.into_iter().filter_map(open).collect()
+}
+
 struct Shown {
     tree: OwnedFd,
     target: PathBuf,
@@ -118,9 +167,15 @@ struct Shown {
 /// The environment's own, in the order in which it is attached: outer before inner.
 fn open_own(cage: &Cage<'_>) -> Result<Vec<Shown>, Failed> {
     let writable = Attributes::NO_SUID.and(Attributes::NO_DEVICES);
+    // Code is not written: but for a folder that has the working directory in it nothing is executed there.
+    let of_data = writable.and(Attributes::NO_EXEC);
     let mut own: Vec<(&Path, Attributes)> = vec![(cage.base, SHARED)];
     own.extend(cage.read_only.iter().map(|path| (path.as_path(), SHARED)));
-    own.extend(cage.writable.iter().map(|path| (path.as_path(), writable)));
+    own.extend(
+        cage.writable.iter().map(|path| {
+            (path.as_path(), if cage.cwd.starts_with(path) { writable } else { of_data })
+        }),
+    );
     own.sort_by_key(|(path, _)| path.components().count());
     let mut shown = Vec::with_capacity(own.len());
     for (path, attributes) in own {
@@ -164,18 +219,15 @@ fn attach_own(own: &[Shown], root: &OwnedFd) -> Result<(), Failed> {
 }
 
 fn private_folders(cage: &Cage<'_>) -> Result<(), Failed> {
-    let no_programs = MountFlags::NOSUID | MountFlags::NODEV;
-    for (path, mode) in [("tmp", "1777"), ("run", "0755")] {
+    // Java and others unpack their libraries below /tmp.
+    let own = MountFlags::NOSUID | MountFlags::NODEV;
+    for (path, mode, flags) in [("tmp", "1777", own), ("run", "0755", own | MountFlags::NOEXEC)] {
         make_folder(path)?;
-        mount_tmpfs(path, mode, cage.tmpfs_bytes, no_programs)?;
+        mount_tmpfs(path, mode, cage.tmpfs_bytes, flags)?;
     }
     make_folder("var")?;
     for (link, to) in [("var/tmp", "../tmp"), ("var/run", "../run")] {
         symlink(to, link).map_err(|e| (format!("link \"/{link}\""), e))?;
-    }
-    // Its folder in /etc stays, its content does not.
-    if fs::symlink_metadata("etc/swrun").is_ok_and(|found| found.is_dir()) {
-        mount_tmpfs("etc/swrun", "0000", 4096, no_programs | MountFlags::RDONLY)?;
     }
     Ok(())
 }
@@ -199,35 +251,70 @@ fn devices(cage: &Cage<'_>) -> Result<(), Failed> {
         symlink(to, format!("dev/{name}")).map_err(|e| (format!("link \"/dev/{name}\""), e))?;
     }
     make_folder("dev/shm")?;
-    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    mount_tmpfs("dev/shm", "1777", cage.tmpfs_bytes, flags)?;
+    mount_tmpfs("dev/shm", "1777", cage.tmpfs_bytes, OF_KERNEL)?;
     make_read_only("dev", own)
 }
 
-/// `/proc` of the own pid namespace, `/sys` read-only, and in it the app's own cgroup.
-fn kernel_files(root: BorrowedFd<'_>, cage: &Cage<'_>) -> Result<(), Failed> {
-    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    for (kind, name, flags) in
-        [(c"proc", "proc", flags), (c"sysfs", "sys", flags | MountFlags::RDONLY)]
-    {
-        make_folder(name)?;
-        rustix::mount::mount(kind, name, kind, flags, None::<&CStr>)
-            .map_err(at(&format!("mount \"/{name}\"")))?;
+/// `/proc` of the own pid namespace, without what tells of the machine.
+fn proc_files() -> Result<(), Failed> {
+    make_folder("proc")?;
+    rustix::mount::mount(c"proc", "proc", c"proc", OF_KERNEL, None::<&CStr>)
+        .map_err(at("mount \"/proc\""))?;
+    for name in HIDDEN {
+        hide(&format!("proc/{name}"))?;
     }
-    let cgroups = Path::new("/sys/fs/cgroup");
-    if cage.views.iter().any(|(_, target)| target != cgroups) {
-        // A hybrid host's controllers are folders, for which sysfs has no place.
-        let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-        mount_tmpfs("sys/fs/cgroup", "0755", 4096 * 16, flags)?;
+    for name in READ_ONLY {
+        let path = format!("proc/{name}");
+        match rustix::mount::mount_bind(&path, &path) {
+            Ok(()) => make_read_only(&path, OF_KERNEL)?,
+            Err(rustix::io::Errno::NOENT) => {}
+            Err(error) => return Err(at(&format!("protect \"/{path}\""))(error)),
+        }
+    }
+    Ok(())
+}
+
+/// Parts of `/sys`, read-only, and in it the app's own cgroup.
+fn sys_files(
+    root: BorrowedFd<'_>,
+    parts: &[(&str, OwnedFd)],
+    cage: &Cage<'_>,
+) -> Result<(), Failed> {
+    make_folder("sys")?;
+    mount_tmpfs("sys", "0755", 64 << 10, OF_KERNEL)?;
+    for (name, tree) in parts {
+        place_and_attach(root, tree, Path::new(name))?;
     }
     for (source, target) in cage.views {
         let tree = open(source, SHARED.and(Attributes::NO_EXEC))?;
-        if target != cgroups {
-            make_place(root, target, true, None).map_err(|e| (named("make", target), e))?;
-        }
-        attach(tree.as_fd(), root, target).map_err(|e| (named("attach", target), e))?;
+        place_and_attach(root, &tree, target)?;
     }
-    Ok(())
+    // How often a processor was too hot tells its neighbours what others compute.
+    if Path::new("sys/devices/system/cpu/cpu0/thermal_throttle").exists() {
+        for entry in fs::read_dir("sys/devices/system/cpu").into_iter().flatten().flatten() {
+            let path = entry.path().join("thermal_throttle");
+            if let Some(path) = path.to_str() {
+                hide(path)?;
+            }
+        }
+    }
+    make_read_only("sys", OF_KERNEL)
+}
+
+fn place_and_attach(root: BorrowedFd<'_>, tree: &OwnedFd, target: &Path) -> Result<(), Failed> {
+    make_place(root, target, true, None).map_err(|e| (named("make", target), e))?;
+    attach(tree.as_fd(), root, target).map_err(|e| (named("attach", target), e))
+}
+
+/// Covers what is at `path`, if something is: a file by an empty device, a folder by an empty one.
+fn hide(path: &str) -> Result<(), Failed> {
+    match rustix::mount::mount_bind("dev/null", path) {
+        Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
+        Err(rustix::io::Errno::NOTDIR) => {
+            mount_tmpfs(path, "0555", 4096, OF_KERNEL | MountFlags::RDONLY)
+        }
+        Err(error) => Err(at(&format!("hide \"/{path}\""))(error)),
+    }
 }
 
 /// A folder on what is the cage's own so far.
@@ -243,7 +330,9 @@ fn make_read_only(path: &str, flags: MountFlags) -> Result<(), Failed> {
 }
 
 fn mount_tmpfs(path: &str, mode: &str, bytes: u64, flags: MountFlags) -> Result<(), Failed> {
-    let options = CString::new(format!("mode={mode},size={bytes}"));
+    // A file without content costs memory too (tmpfs(5)).
+    let inodes = (bytes / 4096).max(64);
+    let options = CString::new(format!("mode={mode},size={bytes},nr_inodes={inodes}"));
     let options = options.map_err(|e| (format!("mount \"/{path}\""), e.into()))?;
     rustix::mount::mount(c"tmpfs", path, c"tmpfs", flags, options.as_c_str())
         .map_err(at(&format!("mount \"/{path}\"")))
@@ -283,14 +372,6 @@ fn make_place(
         };
     }
     Ok(())
-}
-
-/// The file that `/etc/resolv.conf` leads to when it lies in the host's `/run`, which the app does
-/// not see, and its text.
-fn resolver_file() -> Option<(PathBuf, Vec<u8>)> {
-    let path = fs::canonicalize("/etc/resolv.conf").ok()?;
-    let text = path.starts_with("/run").then(|| fs::read(&path))?.ok()?;
-    Some((path, text))
 }
 
 fn relative(path: &Path) -> &Path {

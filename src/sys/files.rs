@@ -98,19 +98,33 @@ pub fn make_folder(path: &Path, mode: u32) -> io::Result<()> {
 /// # Errors
 /// open(2) or flock(2).
 pub fn lock(path: &Path) -> io::Result<Option<File>> {
-    let file = OpenOptions::new()
+    let file = lock_file(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(fs::TryLockError::WouldBlock) => Ok(None),
+        Err(fs::TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// The same; waits for it. For what takes a moment only.
+///
+/// # Errors
+/// open(2) or flock(2).
+pub fn lock_waiting(path: &Path) -> io::Result<File> {
+    let file = lock_file(path)?;
+    file.lock()?;
+    Ok(file)
+}
+
+fn lock_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
         .read(true)
         .write(true)
         .create(true)
         .truncate(false)
         .mode(0o600)
         .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
-        .open(path)?;
-    match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
-        Err(fs::TryLockError::WouldBlock) => Ok(None),
-        Err(fs::TryLockError::Error(error)) => Err(error),
-    }
+        .open(path)
 }
 
 /// Reads a regular file of at most `longest` bytes beneath `base`, with the caller's own rights.

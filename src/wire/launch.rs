@@ -5,7 +5,7 @@
 //! socket.
 
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +25,8 @@ pub struct Launch<'a> {
     pub rehearse: bool,
     /// What the app sees of its own cgroup: folder on the host, place in the cage.
     pub views: &'a [(PathBuf, PathBuf)],
+    /// The `/etc` that it sees: the folder of all, and the one of its own.
+    pub etc: (&'a Path, &'a Path),
     /// The environment's ports are walled: the monitor answers the app's listen(2).
     pub is_walled: bool,
 }

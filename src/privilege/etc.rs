@@ -1,0 +1,343 @@
+//! The `/etc` that apps see: files of the host's that programs need to run, copied into a folder of swrun's
+//! which every cage shows read-only; users and groups are the environment's own.
+//!
+//! A list of what is there, not of what is hidden: a file that is laid into the host's `/etc` later is not
+//! seen. Only what anybody may read is copied, so nothing becomes more readable. The folder is brought up to
+//! date in place, so running apps see a change of the resolver too.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::io;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+
+use crate::model::{EnvSpec, Identity};
+use crate::sys::files;
+
+const SOURCE: &str = "/etc";
+
+/// What is shown, where the host has it. A `*` at the end stands for any rest.
+const SHOWN: [&str; 40] = [
+    // Names and addresses (nsswitch.conf(5), resolver(5), services(5)).
+    "nsswitch.conf",
+    "resolv.conf",
+    "hosts",
+    "host.conf",
+    "gai.conf",
+    "networks",
+    "services",
+    "protocols",
+    "rpc",
+    "ethertypes",
+    // Time and language.
+    "localtime",
+    "timezone",
+    "adjtime",
+    "locale.alias",
+    "locale.conf",
+    // The loader and the alternatives of programs.
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "alternatives",
+    // Certificates and what decides on ciphers.
+    "ssl/certs",
+    "ssl/openssl.cnf",
+    "ssl/cert.pem",
+    "pki/tls",
+    "pki/ca-trust/extracted",
+    "ca-certificates.conf",
+    "crypto-policies",
+    "gnutls",
+    // Kinds of files, fonts, terminals.
+    "mime.types",
+    "magic",
+    "mailcap",
+    "fonts",
+    "terminfo",
+    // What the system is.
+    "os-release",
+    "debian_version",
+    "mtab",
+    // Languages.
+    "java-*",
+    "python3*",
+    "perl",
+    "ImageMagick-*",
+    "shells",
+];
+
+/// More than any of these has; what is above is not shown.
+const LONGEST: u64 = 4 << 20;
+const MOST: usize = 8192;
+
+/// What one environment shows of `/etc`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Etc {
+    /// The folder with the files of all environments.
+    pub shared: PathBuf,
+    /// The folder with the environment's own `passwd` and `group`.
+    pub own: PathBuf,
+}
+
+/// The files that are the environment's own, by name.
+pub const OWN: [&str; 2] = ["passwd", "group"];
+
+/// What lies in the shared folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Kind {
+    Folder,
+    Link(PathBuf),
+    /// A copy of this file, as it was.
+    File(PathBuf, [i64; 4]),
+}
+
+type Wanted = BTreeMap<PathBuf, Kind>;
+
+impl Etc {
+    /// Brings both folders up to date.
+    ///
+    /// # Errors
+    /// A file could not be copied; what is there stays.
+    pub fn renew(&self, spec: &EnvSpec) -> io::Result<()> {
+        let lock = files::lock_waiting(&files::with_suffix(&self.shared, ".lock"))?;
+        copy(Path::new(SOURCE), &self.shared)?;
+        // Places for what the profile shows further of it.
+        for path in spec.read_only.iter().filter_map(|path| path.strip_prefix(SOURCE).ok()) {
+            let (from, to) = (Path::new(SOURCE).join(path), self.shared.join(path));
+            if from.is_dir() {
+                make_public(&self.shared, path)?;
+            } else if fs::symlink_metadata(&to).is_err() {
+                make_public(&self.shared, path.parent().unwrap_or(path))?;
+                files::replace_lightly(&to, b"", 0o644)?;
+            }
+        }
+        drop(lock);
+        fs::create_dir_all(&self.own)?;
+        let groups = fs::read_to_string("/etc/group").unwrap_or_default();
+        let [passwd, group] = accounts(&spec.identity, spec.name.as_str(), &groups);
+        for (name, text) in OWN.into_iter().zip([passwd, group]) {
+            let path = self.own.join(name);
+            if fs::read(&path).ok().as_deref() != Some(text.as_bytes()) {
+                files::replace_lightly(&path, text.as_bytes(), 0o644)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Copies what is shown of `source` to `target`, and removes what was copied before and is not there now.
+fn copy(source: &Path, target: &Path) -> io::Result<()> {
+    let wanted = wanted(source);
+    let note = files::with_suffix(target, ".list");
+    let list = format!("{wanted:?}");
+    let before = fs::read_to_string(&note).unwrap_or_default();
+    if before == list && target.is_dir() {
+        return Ok(());
+    }
+    make_public(target, Path::new(""))?;
+    for (path, kind) in &wanted {
+        let to = target.join(path);
+        match kind {
+            Kind::Folder => make_public(target, path)?,
+            Kind::Link(leads_to) if fs::read_link(&to).is_ok_and(|is| is == *leads_to) => {}
+            Kind::Link(leads_to) => {
+                files::remove_if_there(&to)?;
+                symlink(leads_to, &to)?;
+            }
+            // One that has gone meanwhile is left out.
+            Kind::File(from, _) => {
+                if let Ok(bytes) = files::read_bounded(from, LONGEST) {
+                    files::replace_lightly(&to, &bytes, 0o644)?;
+                }
+            }
+        }
+    }
+    // Mount points that the profiles of others need are no copies, and stay.
+    for path in before.split('"').skip(1).step_by(2).map(Path::new) {
+        if !path.is_absolute() && !wanted.contains_key(path) {
+            let _ = fs::remove_file(target.join(path));
+        }
+    }
+    for name in OWN {
+        if !target.join(name).exists() {
+            files::replace_lightly(&target.join(name), b"", 0o644)?;
+        }
+    }
+    fs::write(note, list)
+}
+
+/// A folder below `target` that anybody may enter, whatever this process's mask.
+fn make_public(target: &Path, path: &Path) -> io::Result<()> {
+    fs::create_dir_all(target.join(path))?;
+    for folder in path.ancestors() {
+        fs::set_permissions(target.join(folder), fs::Permissions::from_mode(0o755))?;
+    }
+    Ok(())
+}
+
+fn wanted(source: &Path) -> Wanted {
+    let mut wanted = Wanted::new();
+    let names: Vec<String> = fs::read_dir(source)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .collect();
+    for shown in SHOWN {
+        match shown.strip_suffix('*') {
+            Some(start) => {
+                for name in names.iter().filter(|name| name.starts_with(start)) {
+                    add(source, Path::new(name), &mut wanted);
+                }
+            }
+            None => add(source, Path::new(shown), &mut wanted),
+        }
+    }
+    wanted
+}
+
+/// Adds a path and what is below it, with the folders round it.
+fn add(source: &Path, path: &Path, wanted: &mut Wanted) {
+    let from = source.join(path);
+    let Ok(found) = fs::symlink_metadata(&from) else { return };
+    if wanted.len() >= MOST || found.mode() & 0o004 == 0 {
+        return;
+    }
+    let kind = if found.is_dir() {
+        Kind::Folder
+    } else if found.is_file() {
+        Kind::File(from.clone(), stamp(&found))
+    } else if let Some(kind) = kind_of_link(source, &from) {
+        kind
+    } else {
+        return;
+    };
+    for folder in path.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty()) {
+        wanted.insert(folder.to_owned(), Kind::Folder);
+    }
+    let is_folder = kind == Kind::Folder;
+    wanted.insert(path.to_owned(), kind);
+    if is_folder {
+        for entry in fs::read_dir(&from).into_iter().flatten().flatten() {
+            add(source, &path.join(entry.file_name()), wanted);
+        }
+    }
+}
+
+/// A link that leads to what a cage has stays one; of another, such as that of a resolver to the host's
+/// `/run`, the file is copied.
+fn kind_of_link(source: &Path, from: &Path) -> Option<Kind> {
+    let end = fs::canonicalize(from).ok()?;
+    let in_cage = [Path::new("/usr"), Path::new("/proc"), source];
+    if in_cage.iter().any(|folder| end.starts_with(folder)) {
+        return fs::read_link(from).ok().map(Kind::Link);
+    }
+    let found = fs::symlink_metadata(&end).ok()?;
+    (found.is_file() && found.mode() & 0o004 != 0).then(|| Kind::File(end, stamp(&found)))
+}
+
+fn stamp(found: &fs::Metadata) -> [i64; 4] {
+    [found.ino().cast_signed(), found.size().cast_signed(), found.mtime(), found.mtime_nsec()]
+}
+
+/// The texts of passwd(5) and group(5): root, nobody, the user with its groups, and nobody else of the host.
+fn accounts(identity: &Identity, environment: &str, groups: &str) -> [String; 2] {
+    // A number alone is no name to programs.
+    let is_number = identity.user.bytes().all(|byte| byte.is_ascii_digit());
+    let user = if is_number { environment } else { &identity.user };
+    let Identity { uid, gid, home, .. } = identity;
+    let mut passwd = "root:x:0:0:root:/root:/usr/sbin/nologin\n".to_owned();
+    // A field ends at a colon.
+    let home = home.to_str().filter(|home| !home.contains([':', '\n'])).unwrap_or("/nonexistent");
+    let _ = writeln!(passwd, "{user}:x:{uid}:{gid}::{home}:/bin/sh");
+    passwd.push_str("nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n");
+    let mut group = "root:x:0:\n".to_owned();
+    let name_of = |wanted: u32| {
+        groups.lines().find_map(|line| {
+            let mut fields = line.split(':');
+            let name = fields.next()?;
+            (fields.nth(1)?.parse() == Ok(wanted)).then_some(name)
+        })
+    };
+    let _ = writeln!(group, "{}:x:{gid}:", name_of(*gid).unwrap_or(user));
+    for other in identity.groups.iter().filter(|other| *other != gid) {
+        let number = format!("group{other}");
+        let _ = writeln!(group, "{}:x:{other}:{user}", name_of(*other).unwrap_or(&number));
+    }
+    group.push_str("nogroup:x:65534:\n");
+    [passwd, group]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::spec_for_tests;
+
+    #[test]
+    fn chosen_files_are_copied_and_kept_up_to_date() {
+        let temp = tempfile::tempdir().expect("a folder");
+        let top = temp.path().canonicalize().expect("there");
+        let (source, target) = (top.join("etc"), top.join("shared"));
+        let write = |path: &str, text: &str, mode: u32| {
+            let path = source.join(path);
+            fs::create_dir_all(path.parent().expect("a folder")).expect("ours");
+            fs::write(&path, text).expect("ours");
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("ours");
+        };
+        for (path, mode) in [
+            ("hosts", 0o644),
+            ("shadow", 0o640),
+            ("ssl/certs/one.pem", 0o644),
+            ("ssl/private/key.pem", 0o600),
+            ("java-17/security/policy", 0o644),
+            ("services", 0o600),
+            ("swrun/profiles/prod.toml", 0o644),
+        ] {
+            write(path, "first", mode);
+        }
+        symlink("/usr/share/zoneinfo/UTC", source.join("localtime")).expect("ours");
+        fs::write(top.join("stub"), "nameserver").expect("ours");
+        symlink(top.join("stub"), source.join("resolv.conf")).expect("ours");
+        copy(&source, &target).expect("it copies");
+
+        let text = |path: &str| fs::read_to_string(target.join(path)).ok();
+        assert_eq!(text("hosts").as_deref(), Some("first"));
+        assert_eq!(text("resolv.conf").as_deref(), Some("nameserver"));
+        assert!(
+            fs::symlink_metadata(target.join("resolv.conf")).is_ok_and(|found| found.is_file())
+        );
+        assert!(fs::read_link(target.join("localtime")).is_ok());
+        assert_eq!(text("java-17/security/policy").as_deref(), Some("first"));
+        for hidden in ["shadow", "ssl/private", "services", "swrun"] {
+            assert!(fs::symlink_metadata(target.join(hidden)).is_err(), "{hidden}");
+        }
+
+        write("hosts", "second", 0o644);
+        fs::remove_file(source.join("ssl/certs/one.pem")).expect("ours");
+        fs::write(target.join("mount-point"), "").expect("ours");
+        copy(&source, &target).expect("it copies");
+        assert_eq!(text("hosts").as_deref(), Some("second"));
+        assert_eq!(text("ssl/certs/one.pem"), None);
+        assert_eq!(text("mount-point").as_deref(), Some(""));
+    }
+
+    #[test]
+    fn a_cage_knows_its_own_user_and_no_other() {
+        let identity = Identity {
+            user: "deploy-prod".to_owned(),
+            uid: 990,
+            gid: 991,
+            groups: vec![991, 44, 1234],
+            home: PathBuf::from("/srv/prod"),
+        };
+        let groups = "root:x:0:\nvideo:x:44:anna\ndeploy-prod:x:991:\nsudo:x:27:anna\n";
+        let [passwd, group] = accounts(&identity, "prod", groups);
+        assert!(passwd.contains("\ndeploy-prod:x:990:991::/srv/prod:/bin/sh\n"), "{passwd}");
+        assert_eq!(passwd.lines().count(), 3);
+        assert!(group.contains("\ndeploy-prod:x:991:\nvideo:x:44:deploy-prod\n"), "{group}");
+        assert!(group.contains("group1234:x:1234:deploy-prod\n") && !group.contains("anna"));
+        let number = Identity { user: "990".to_owned(), ..spec_for_tests("shop").identity };
+        assert!(accounts(&number, "shop", "")[0].contains("\nshop:x:"));
+    }
+}
