@@ -8,10 +8,11 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::process::{Gid, Pid, Uid, WaitOptions};
+use syscalls::Sysno;
 
 use super::at;
 use crate::formats::dotenv;
-use crate::model::{EnvSpec, Protocol};
+use crate::model::{EnvSpec, Protocol, Wall};
 use crate::privilege::{filter, identity, limits};
 use crate::sys::files::read_beneath;
 use crate::sys::fork::{Birth, Child, fork};
@@ -38,7 +39,7 @@ pub struct Started {
     pub pid: i32,
     /// pidfd_open(2).
     pub pidfd: OwnedFd,
-    /// Its calls of listen(2), if they are the monitor's to answer.
+    /// Its system calls that are the monitor's to answer, if the kernel can.
     pub calls: Option<OwnedFd>,
 }
 
@@ -158,12 +159,17 @@ fn become_app(
         landlock::bind_only(&ports)
             .map_err(|e| Failure::new("limit the ports with Landlock", &e))?;
     }
-    // Where the kernel has no such filter, the monitor sees that none came, and goes on without.
-    if launch.is_walled
-        && let Ok(calls) = filter::install()
-    {
-        say(tell, &Step::Filtered, &[calls.as_fd()])
-            .map_err(|e| Failure::new("hand over the filter's descriptor", &e))?;
+    if spec.sandbox.has(Wall::Syscalls) {
+        let allowed: Vec<Sysno> =
+            spec.sandbox.allow_syscalls.iter().filter_map(|name| name.parse().ok()).collect();
+        let rules = filter::Rules { listens: launch.is_walled, allowed: &allowed };
+        let calls = filter::install(rules)
+            .map_err(|e| Failure::new("limit the system calls with seccomp", &e))?;
+        // Where the kernel has no such notification the monitor sees that none came, and goes on without.
+        if let Some(calls) = calls {
+            say(tell, &Step::Filtered, &[calls.as_fd()])
+                .map_err(|e| Failure::new("hand over the filter's descriptor", &e))?;
+        }
     }
     if launch.rehearse {
         return Ok(());

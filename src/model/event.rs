@@ -78,6 +78,17 @@ pub enum EventKind {
         /// How often, since the event before.
         times: u64,
     },
+    /// A system call that the cage refused.
+    RefusedCall {
+        /// Its name (syscalls(2)).
+        call: String,
+        /// The name of the thread: the program's own text.
+        program: String,
+        /// The thread, as the host sees it; of several the last.
+        pid: u32,
+        /// How often, since the event before.
+        times: u64,
+    },
     /// Something an operator should know.
     Warning {
         /// What.

@@ -154,7 +154,7 @@ impl Monitor {
         let pid = running.app_pid.unwrap_or(-1);
         let wanted = self.spec.ports.iter().filter(|port| port.proto == Protocol::Tcp);
         running.missing_ports = wanted.map(|port| port.port).collect();
-        let is_held = running.calls.is_some();
+        let is_held = running.calls.is_some() && self.tenant.is_some();
         if running.missing_ports.is_empty() {
             self.pending.push_back(Event::Running { id });
         } else if !is_held {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
+use super::budget::Budget;
 use super::run::Monitor;
 use crate::model::EventKind;
 use crate::sys::clock;
@@ -20,28 +21,22 @@ const MOST_A_SECOND: u32 = 32;
 #[derive(Debug, Default)]
 pub struct Told {
     held: BTreeSet<u64>,
-    /// The second that counts, and how often they were told something in it.
-    since: Duration,
-    times: u32,
+    budget: Budget,
     is_late: bool,
 }
 
 impl Told {
     /// Whether there is something to tell, and it may be told now; if not, it is for `next_due`.
     fn may_tell(&mut self, held: &BTreeSet<u64>, now: Duration) -> bool {
-        if now >= self.since + Duration::from_secs(1) {
-            (self.since, self.times) = (now, 0);
-        }
         let is_news = *held != self.held;
-        self.is_late = is_news && self.times >= MOST_A_SECOND;
-        let may = is_news && !self.is_late;
-        self.times += u32::from(may);
+        let may = is_news && self.budget.take(MOST_A_SECOND, now);
+        self.is_late = is_news && !may;
         may
     }
 
     /// When they are to be told what they could not be.
-    pub fn next_due(&self) -> Option<Duration> {
-        self.is_late.then(|| self.since + Duration::from_secs(1))
+    pub fn next_due(&self, now: Duration) -> Option<Duration> {
+        self.budget.empty_until(MOST_A_SECOND, now).filter(|_| self.is_late)
     }
 }
 
@@ -124,10 +119,10 @@ mod tests {
         }
         assert_eq!(times, MOST_A_SECOND);
         let last = BTreeSet::from([998]);
-        assert_eq!(told.next_due(), Some(at(1000)));
+        assert_eq!(told.next_due(at(999)), Some(at(1000)));
         assert!(told.may_tell(&last, at(1000)));
         told.held = last.clone();
         assert!(!told.may_tell(&last, at(1001)), "it is no news");
-        assert_eq!(told.next_due(), None);
+        assert_eq!(told.next_due(at(1001)), None);
     }
 }

@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use super::budget::Budget;
 use super::logs::Capture;
 use crate::cgroup::Watch;
 use crate::wire::launch::Failure;
@@ -23,9 +24,11 @@ pub struct Running {
     pub report: Option<OwnedFd>,
     /// The app, once it has been executed.
     pub app: Option<OwnedFd>,
-    /// Its calls of listen(2), which wait for an answer; none where the kernel cannot, or no process is
-    /// left that could call.
+    /// Its system calls that wait for an answer; none where the kernel cannot, or no process is left that
+    /// could call.
     pub calls: Option<OwnedFd>,
+    /// How many of them were refused lately.
+    pub refused: Budget,
     /// The app's pid as the host sees it.
     pub app_pid: Option<i32>,
     /// The kernel's memory events; a rehearsal has none.

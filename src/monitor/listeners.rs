@@ -209,35 +209,13 @@ impl Held {
 }
 
 impl Monitor {
-    /// Answers one call of listen(2) of instance `id`.
-    pub(super) fn answer_listen(&mut self, id: u32) {
-        // Out of its place meanwhile, not copied: there may be no descriptor to be had.
-        let calls = self.running.get_mut(&id).and_then(|running| running.calls.take());
-        let Some(calls) = calls else { return };
-        match notify::waiting(calls.as_fd()) {
-            // Asking for the next call would wait for ever, before Linux 6.11.
-            notify::Waiting::Ended => return,
-            notify::Waiting::Nothing => {}
-            notify::Waiting::Call => {
-                // An error is one of this call alone: it was interrupted meanwhile.
-                if let Ok(Some(call)) = notify::receive(calls.as_fd()) {
-                    let errno = match self.listen(id, calls.as_fd(), &call) {
-                        Ok(()) => 0,
-                        Err(error) => error.raw_os_error().unwrap_or(libc::EIO),
-                    };
-                    let _ = notify::answer(calls.as_fd(), &call, errno);
-                }
-            }
-        }
-        if let Some(running) = self.running.get_mut(&id) {
-            running.calls = Some(calls);
-        }
-    }
-
-    fn listen(&mut self, id: u32, calls: BorrowedFd<'_>, call: &notify::Call) -> io::Result<()> {
-        if i64::from(call.number) != libc::SYS_listen {
-            return Err(io::Error::from_raw_os_error(libc::ENOSYS));
-        }
+    /// Does listen(2) for the app.
+    pub(super) fn listen(
+        &mut self,
+        id: u32,
+        calls: BorrowedFd<'_>,
+        call: &notify::Call,
+    ) -> io::Result<()> {
         // Both are int; what is above is not the kernel's either.
         let (number, backlog) = (call.arguments[0] as i32, call.arguments[1] as i32);
         let socket = match notify::descriptor_of(calls, call, number) {

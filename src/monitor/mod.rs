@@ -5,6 +5,8 @@
 
 mod act;
 mod blocked;
+mod budget;
+mod calls;
 mod control;
 mod holder;
 mod instance;

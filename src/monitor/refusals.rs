@@ -1,4 +1,4 @@
-//! Refused binds, as events: the first of a kind at once, the others counted, at most one event a minute.
+//! Refused binds and system calls, as events: the first of a kind at once, the others counted, at most one event a minute.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,9 +14,14 @@ const MOST_KINDS: usize = 64;
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Kind {
-    port: Port,
+    what: What,
     program: String,
-    is_stranger: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum What {
+    Port { port: Port, is_stranger: bool },
+    Call(&'static str),
 }
 
 #[derive(Debug)]
@@ -42,7 +47,21 @@ impl Refusals {
         if !is_stranger {
             self.own = Some(port);
         }
-        let kind = Kind { port, program, is_stranger };
+        self.count(Kind { what: What::Port { port, is_stranger }, program }, pid, now)
+    }
+
+    /// The same, of a system call that the cage refused.
+    pub fn add_call(
+        &mut self,
+        call: &'static str,
+        program: String,
+        thread: i32,
+        now: Duration,
+    ) -> Option<EventKind> {
+        self.count(Kind { what: What::Call(call), program }, thread.unsigned_abs(), now)
+    }
+
+    fn count(&mut self, kind: Kind, pid: u32, now: Duration) -> Option<EventKind> {
         if let Some(untold) = self.kinds.get_mut(&kind) {
             (untold.pid, untold.times) = (pid, untold.times + 1);
             return None;
@@ -84,13 +103,12 @@ impl Refusals {
 }
 
 fn event(kind: &Kind, pid: u32, times: u64) -> EventKind {
-    EventKind::Refused {
-        port: kind.port.port,
-        proto: kind.port.proto,
-        program: kind.program.clone(),
-        pid,
-        stranger: kind.is_stranger,
-        times,
+    let program = kind.program.clone();
+    match kind.what {
+        What::Port { port: Port { port, proto }, is_stranger: stranger } => {
+            EventKind::Refused { port, proto, program, pid, stranger, times }
+        }
+        What::Call(call) => EventKind::RefusedCall { call: call.to_owned(), program, pid, times },
     }
 }
 

@@ -311,6 +311,7 @@ impl Monitor {
     }
 
     fn next_due(&self) -> Option<Duration> {
+        let now = clock::monotonic();
         let looks = self
             .running
             .values()
@@ -322,7 +323,8 @@ impl Monitor {
             .chain(launching)
             .chain(self.environment.next_step())
             .chain(self.listeners.next_due())
-            .chain(self.told.next_due())
+            .chain(self.told.next_due(now))
+            .chain(self.running.values().filter_map(|running| running.calls_rest_until(now)))
             .chain(self.probe.as_ref().map(Probe::next_due))
             .chain(self.blocked.as_ref().map(|blocked| blocked.next_look.0))
             .chain(self.refusals.next_due())
@@ -347,6 +349,7 @@ impl Monitor {
         if let Some(ring) = self.tenant.as_ref().and_then(Tenant::ring) {
             sources.push((Source::Refusals, ring, PollFlags::POLLIN));
         }
+        let now = clock::monotonic();
         let rehearsal = self.rehearsal.as_ref().map(|r| (REHEARSAL, &r.running));
         for (id, running) in self.running.iter().map(|(id, r)| (*id, r)).chain(rehearsal) {
             let captures = [(&running.out, Source::Out(id)), (&running.err, Source::Err(id))];
@@ -355,7 +358,9 @@ impl Monitor {
                     sources.push((source, capture.as_fd(), PollFlags::POLLIN));
                 }
             }
-            if let Some(calls) = &running.calls {
+            if let Some(calls) = &running.calls
+                && running.calls_rest_until(now).is_none()
+            {
                 sources.push((Source::Calls(id), calls.as_fd(), PollFlags::POLLIN));
             }
             if let Some(report) = &running.report {
@@ -388,7 +393,7 @@ impl Monitor {
                 Source::Out(id) => self.pump(id, true),
                 Source::Err(id) => self.pump(id, false),
                 Source::Report(id) => self.take_reports(id),
-                Source::Calls(id) => self.answer_listen(id),
+                Source::Calls(id) => self.answer_call(id),
                 // Looked at below.
                 Source::Probe => {}
                 Source::Holder => self.unblock(),

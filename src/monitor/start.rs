@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
+use super::budget::Budget;
 use super::instance::Running;
 use super::logs::{self, Capture};
 use crate::cgroup::{CgroupError, Driver, Entry, Watch};
@@ -143,6 +144,7 @@ impl Starter {
             report: Some(report),
             app: None,
             calls: None,
+            refused: Budget::default(),
             app_pid: None,
             watch: (!rehearse).then_some(watch),
             out: Some(out),

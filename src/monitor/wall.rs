@@ -109,7 +109,7 @@ impl Monitor {
 }
 
 /// The name of a process (proc_pid_comm(5)).
-fn program(pid: i32) -> Option<String> {
+pub(super) fn program(pid: i32) -> Option<String> {
     let bytes = std::fs::read(format!("/proc/{pid}/comm")).ok()?;
     Some(String::from_utf8_lossy(&bytes).trim_end().to_owned())
 }

@@ -14,7 +14,7 @@ use super::schema;
 use super::text::digest;
 use super::values::{self, Unfit};
 use super::walk::{Section, Walk, article};
-use crate::model::{EnvName, Health, Port, Restart, RestartPolicy, Stop, StopSignal};
+use crate::model::{EnvName, Health, Port, Restart, RestartPolicy, Sandbox, Stop, StopSignal};
 
 /// A value and where it stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +77,8 @@ pub struct Profile {
     pub stop: Stop,
     /// `[health]`.
     pub health: Option<Health>,
+    /// `[sandbox]`.
+    pub sandbox: Sandbox,
 }
 
 /// `[limits]`, before the host is asked.
@@ -211,6 +213,7 @@ fn profile(
     let restart = restart(walk, top);
     let stop = stop(walk, top);
     let health = health(walk, top);
+    let sandbox = sandbox(walk, top);
     let base = base.or_else(|| cwd.clone());
     claims.name.clone_from(&name);
     claims.target.clone_from(&target);
@@ -241,6 +244,7 @@ fn profile(
         restart,
         stop,
         health,
+        sandbox,
     })
 }
 
@@ -411,4 +415,14 @@ fn health(walk: &mut Walk<'_>, top: Section<'_, '_>) -> Option<Health> {
         walk.error(at, "\"http\" in [health] is missing", Some(hint));
     }
     http.map(|http| Health { http: http.value })
+}
+
+fn sandbox(walk: &mut Walk<'_>, top: Section<'_, '_>) -> Sandbox {
+    let section = walk.section(top, "sandbox");
+    let allowed = walk.list(section, "allow-syscalls", values::system_call);
+    let allowed = allowed.map_or_else(Vec::new, |list| list.value);
+    Sandbox {
+        allow_syscalls: allowed.into_iter().map(|call| call.value).collect(),
+        ..Sandbox::default()
+    }
 }

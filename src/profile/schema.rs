@@ -37,7 +37,7 @@ const BOOLEAN: &str = "true or false";
 const STRINGS: &str = "a list of strings";
 
 /// All keys that this version knows; those of `[env]` are the operator's own.
-pub const KEYS: [Key; 25] = [
+pub const KEYS: [Key; 26] = [
     key(
         "",
         "name",
@@ -196,14 +196,21 @@ pub const KEYS: [Key; 25] = [
         "none: no [health], no check",
         "where the app answers that it is well",
     ),
+    key(
+        "sandbox",
+        "allow-syscalls",
+        STRINGS,
+        "[\"ptrace\"]",
+        "none",
+        "system calls that the app truly needs though the cage refuses them (swrun show names those)",
+    ),
 ];
 
 /// The sections of [`KEYS`], and the operator's own.
-pub(super) const SECTIONS: [&str; 5] = ["env", "limits", "restart", "stop", "health"];
+pub(super) const SECTIONS: [&str; 6] = ["env", "limits", "restart", "stop", "health", "sandbox"];
 
 /// What later versions are to know; until then it is refused rather than silently not done.
-const LATER: [&str; 9] =
-    ["sandbox", "network", "logs", "leak", "notify", "deploy", "watch", "cron", "access"];
+const LATER: [&str; 8] = ["network", "logs", "leak", "notify", "deploy", "watch", "cron", "access"];
 
 /// How others name the same thing, where no spelling is near: PM2's ecosystem file, systemd.
 const ELSEWHERE: [(&str, &str); 14] = [

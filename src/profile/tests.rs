@@ -69,10 +69,16 @@ fn every_slip_has_its_place_and_its_hint() {
         ("max_memory_restart = \"1G\"", 6, 1, ["unknown key", "\"memory-max\" in [limits]?"]),
         ("[limit]\npids = 1", 6, 2, ["unknown key \"limit\"", "the section [limits]?"]),
         (
-            "[sandbox]\nx = 1",
+            "[network]\nx = 1",
             6,
             2,
-            ["\"sandbox\" is not yet known to this version", "leave it out"],
+            ["\"network\" is not yet known to this version", "leave it out"],
+        ),
+        (
+            "[sandbox]\nallow-syscalls = [\"ptrace\", \"ptrase\"]",
+            7,
+            29,
+            ["\"ptrase\" is no system call of Linux", "as in allow-syscalls"],
         ),
         ("cron = \"* * * * *\"", 6, 1, ["\"cron\" is not yet known", "leave it out"]),
         ("instances = \"2\"", 6, 13, ["is a string, expected an integer", "instances = 1"]),

@@ -156,6 +156,18 @@ pub(super) fn port(value: &DeValue<'_>) -> Fit<Port> {
     }
 }
 
+/// The name of a system call (syscalls(2)).
+pub(super) fn system_call(value: &DeValue<'_>) -> Fit<String> {
+    let name = string(value)?;
+    match name.parse::<syscalls::Sysno>() {
+        Ok(_) => Ok(name),
+        Err(_) => Err(Unfit::hinted(
+            format!("{} is no system call of Linux on this kind of machine", quoted(&name)),
+            "as in allow-syscalls = [\"ptrace\"]; swrun show names those that were refused",
+        )),
+    }
+}
+
 /// A size of at least one MiB: below, not even a static program starts.
 pub(super) fn size(value: &DeValue<'_>) -> Fit<u64> {
     let text = match value {

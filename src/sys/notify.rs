@@ -17,25 +17,9 @@ pub type Filter = libc::sock_filter;
 /// # Errors
 /// seccomp(2): `EBUSY` where another filter of this process has a listener already.
 pub fn install(filter: &[Filter]) -> io::Result<OwnedFd> {
-    let program = libc::sock_fprog {
-        len: u16::try_from(filter.len()).map_err(io::Error::other)?,
-        filter: filter.as_ptr().cast_mut(),
-    };
     // Since Linux 5.19: a call that was taken up is not interrupted by a signal, and so not made twice.
     const WAIT_KILLABLE: libc::c_ulong = 1 << 5;
-    let install = |flags: libc::c_ulong| {
-        // JUSTIFICATION: neither nix nor rustix has seccomp(2) with a listener.
-        // SAFETY: the kernel reads the program, of the length given, during the call only.
-        let result = unsafe {
-            libc::syscall(
-                libc::SYS_seccomp,
-                libc::SECCOMP_SET_MODE_FILTER,
-                flags,
-                &raw const program,
-            )
-        };
-        if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result as i32) }
-    };
+    let install = |flags| install_with(filter, flags);
     let flags = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
     let descriptor = match install(flags | WAIT_KILLABLE) {
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => install(flags)?,
@@ -43,6 +27,27 @@ pub fn install(filter: &[Filter]) -> io::Result<OwnedFd> {
     };
     // SAFETY: seccomp(2) has just made this descriptor for this process, close-on-exec.
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
+
+/// The same, without notifications.
+///
+/// # Errors
+/// seccomp(2).
+pub fn install_silent(filter: &[Filter]) -> io::Result<()> {
+    install_with(filter, 0).map(drop)
+}
+
+fn install_with(filter: &[Filter], flags: libc::c_ulong) -> io::Result<i32> {
+    let program = libc::sock_fprog {
+        len: u16::try_from(filter.len()).map_err(io::Error::other)?,
+        filter: filter.as_ptr().cast_mut(),
+    };
+    // JUSTIFICATION: neither nix nor rustix has seccomp(2) with a listener.
+    // SAFETY: the kernel reads the program, of the length given, during the call only.
+    let result = unsafe {
+        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program)
+    };
+    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result as i32) }
 }
 
 /// A call that waits for its answer.

@@ -46,8 +46,8 @@ pub struct Handed {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "report", rename_all = "kebab-case")]
 pub enum Report {
-    /// The app has been executed; its pidfd comes with this message, and behind it, where the ports are
-    /// walled and the kernel can, the descriptor of its calls of listen(2). After a rehearsal: it could be.
+    /// The app has been executed; its pidfd comes with this message, and behind it, where the kernel can,
+    /// the descriptor of its system calls that the monitor answers. After a rehearsal: it could be.
     Started,
     /// It could not be.
     Failed(Failure),
@@ -64,7 +64,7 @@ pub enum Report {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "says", rename_all = "kebab-case")]
 pub enum Step {
-    /// Its calls of listen(2) come on the descriptor that is with this message.
+    /// Its calls that are answered come on the descriptor that is with this message.
     Filtered,
     /// It could not go on.
     Failed(Failure),

@@ -105,14 +105,24 @@ pub fn event(event: &Event) -> String {
         EventKind::Blocked(by) => format!("blocked: {}", clean(&by.to_string())),
         EventKind::Refused { port, proto, program, pid, stranger, times } => {
             let who = if *stranger { "to another's" } else { "to its" };
-            let often = if *times > 1 { format!(", {times} times") } else { String::new() };
             format!(
-                "port {port}/{} was refused {who} \"{}\", pid {pid}{often}",
+                "port {port}/{} was refused {who} \"{}\", pid {pid}{}",
                 proto.word(),
-                clean(program)
+                clean(program),
+                often(*times)
             )
         }
+        EventKind::RefusedCall { call, program, pid, times } => format!(
+            "the system call {} was refused to its \"{}\", pid {pid}{}",
+            clean(call),
+            clean(program),
+            often(*times)
+        ),
         EventKind::Warning { text } => format!("warning: {}", clean(text)),
     };
     format!("{of}{what}")
+}
+
+fn often(times: u64) -> String {
+    if times > 1 { format!(", {times} times") } else { String::new() }
 }
