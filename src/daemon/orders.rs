@@ -315,6 +315,10 @@ pub async fn renew_spec(runner: &Runner, entry: &Entry) -> Result<(), String> {
     {
         spec.instances = scale;
     }
+    #[cfg(debug_assertions)]
+    if let Some(spec) = &mut known.spec {
+        spec.sandbox.leave_out();
+    }
     let spec: &EnvSpec = known.spec.as_ref().ok_or("cannot be started: its profile has errors")?;
     for port in &spec.ports {
         if let Some(owner) = runner.runs_with(*port, &entry.name) {

@@ -16,7 +16,7 @@ pub fn examine() -> Vec<Finding> {
     ));
     findings.push(judge_seccomp(read("/proc/sys/kernel/seccomp/actions_avail").as_deref()));
     findings.push(judge_ports(crate::ports::try_out()));
-    findings.push(judge_landlock(read("/sys/kernel/security/lsm").as_deref(), version(&release)));
+    findings.push(judge_landlock(crate::sys::landlock::version()));
     findings
 }
 
@@ -132,35 +132,27 @@ fn judge_seccomp(actions: Option<&str>) -> Finding {
     Finding::good("seccomp", "filters and notifications are there")
 }
 
-/// The ABI cannot be asked for without a raw system call; the security modules and the version
-/// tell whether there is one, and at least which.
-fn judge_landlock(modules: Option<&str>, version: Option<(u32, u32)>) -> Finding {
-    let Some(modules) = modules else {
-        return Finding {
-            topic: "landlock",
-            level: super::Level::Degraded,
-            text: "it is unknown whether Landlock is on: /sys/kernel/security is not mounted"
-                .to_string(),
-            advice: Some("mount -t securityfs securityfs /sys/kernel/security".to_string()),
-        };
-    };
-    if !modules.split(',').any(|module| module == "landlock") {
+/// What each version of its interface brought (landlock(7)).
+fn judge_landlock(version: Option<u32>) -> Finding {
+    const TOPIC: &str = "landlock";
+    let Some(version) = version else {
         return Finding::degraded(
-            "landlock",
-            "Landlock is off: mounts alone decide which files an app sees",
-            "add \"landlock\" to the kernel's \"lsm=\"",
+            TOPIC,
+            "Landlock is off: mounts alone decide which files an app sees, and abstract unix sockets of the host are in reach of apps",
+            "use a kernel with CONFIG_SECURITY_LANDLOCK, with \"landlock\" in its \"lsm=\"",
         );
+    };
+    let has = format!("Landlock is on, ABI {version}");
+    match version {
+        6.. => {
+            Finding::good(TOPIC, format!("{has}: files, devices, abstract unix sockets, signals"))
+        }
+        _ => Finding::degraded(
+            TOPIC,
+            format!("{has}: files; abstract unix sockets of the host are in reach of apps (ABI 6)"),
+            "Linux 6.12 and later have it; nothing else keeps them apart on a shared network",
+        ),
     }
-    let abi = version.map_or(1, landlock_abi);
-    Finding::good("landlock", format!("Landlock is on, ABI {abi} or later"))
-}
-
-/// The ABI that a mainline kernel of this version has
-/// (Linux, Documentation/userspace-api/landlock.rst, "Previous limitations").
-fn landlock_abi(version: (u32, u32)) -> u32 {
-    const SINCE: [(u32, u32); 7] = [(5, 13), (5, 19), (6, 2), (6, 7), (6, 10), (6, 12), (6, 15)];
-    let known = SINCE.iter().filter(|since| version >= **since).count();
-    u32::try_from(known).unwrap_or(1)
 }
 
 #[cfg(test)]
@@ -197,9 +189,9 @@ mod tests {
         assert_eq!(judge_seccomp(None).level, Level::Bad);
         assert_eq!(judge_seccomp(Some("kill errno allow")).level, Level::Degraded);
         assert_eq!(judge_seccomp(Some("kill errno user_notif allow")).level, Level::Good);
-        assert_eq!(judge_landlock(None, None).level, Level::Degraded);
-        assert_eq!(judge_landlock(Some("lockdown,yama"), Some((6, 1))).level, Level::Degraded);
-        let on = judge_landlock(Some("landlock,yama"), Some((6, 1)));
-        assert!(on.level == Level::Good && on.text.contains("ABI 2"), "{on:?}");
+        assert_eq!(judge_landlock(None).level, Level::Degraded);
+        let old = judge_landlock(Some(2));
+        assert!(old.level == Level::Degraded && old.text.contains("ABI 2"), "{old:?}");
+        assert_eq!(judge_landlock(Some(7)).level, Level::Good);
     }
 }

@@ -13,10 +13,10 @@ use syscalls::Sysno;
 use super::at;
 use crate::formats::dotenv;
 use crate::model::{EnvSpec, Protocol, Wall};
-use crate::privilege::{filter, identity, limits};
+use crate::privilege::{filter, identity, landlock, limits};
 use crate::sys::files::read_beneath;
 use crate::sys::fork::{Birth, Child, fork};
-use crate::sys::{channel, keyring, landlock, signals};
+use crate::sys::{channel, keyring, signals};
 use crate::wire::launch::{Failure, Launch, Step};
 
 /// The app's process, on its way to its exec.
@@ -151,13 +151,14 @@ fn become_app(
     rustix::process::chdir(&spec.cwd)
         .map_err(|e| Failure::new(format!("enter \"{}\"", spec.cwd.display()), &e.into()))?;
     let program = find_program(spec, &variables)?;
-    if !launch.is_walled {
+    if spec.sandbox.has(Wall::Landlock) {
         // The wall of TCP where there is no program at bind(2). Not beside it: the kernel asks Landlock
         // first, and then nobody is told of a refusal.
         let tcp = spec.ports.iter().filter(|port| port.proto == Protocol::Tcp);
-        let ports: Vec<u16> = tcp.map(|port| port.port).collect();
-        landlock::bind_only(&ports)
-            .map_err(|e| Failure::new("limit the ports with Landlock", &e))?;
+        let ports: Option<Vec<u16>> =
+            (!launch.is_walled).then(|| tcp.map(|port| port.port).collect());
+        landlock::enter(&spec.writable, ports.as_deref())
+            .map_err(|e| Failure::new("limit the files with Landlock", &e))?;
     }
     if spec.sandbox.has(Wall::Syscalls) {
         let allowed: Vec<Sysno> =

@@ -1,5 +1,6 @@
 //! The cage, before the app exists: the root it sees and the host name it reads.
 
+use crate::model::Wall;
 use crate::privilege::mounts::{self, Cage};
 use crate::wire::launch::{Failure, Launch};
 
@@ -11,7 +12,11 @@ pub fn cage(launch: &Launch<'_>) -> Result<(), Failure> {
     let spec = launch.spec;
     // What is made here is for the app to see; the monitor's own mask would hide it.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    if !spec.sandbox.has(Wall::Root) {
+        return mounts::stay().map_err(|(step, error)| Failure::new(step, &error));
+    }
     let cage = Cage {
+        has_proc: spec.sandbox.has(Wall::Proc),
         base: &spec.base,
         uid: spec.identity.uid,
         writable: &spec.writable,

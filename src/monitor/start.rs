@@ -8,7 +8,7 @@ use super::budget::Budget;
 use super::instance::Running;
 use super::logs::{self, Capture};
 use crate::cgroup::{CgroupError, Driver, Entry, Watch};
-use crate::model::EnvSpec;
+use crate::model::{EnvSpec, Wall};
 use crate::privilege::etc::Etc;
 use crate::sys::channel;
 use crate::sys::fork::{Birth, INSTANCE_NAMESPACES, fork};
@@ -121,7 +121,10 @@ impl Starter {
             [&self.null, &out_end, &err_end, &report_end, group].map(|d| d.as_fd()).into();
         descriptors.extend(joins.iter().map(|d| d.as_fd()));
         let birth = Birth {
-            namespaces: INSTANCE_NAMESPACES,
+            namespaces: match spec.sandbox.has(Wall::Ipc) {
+                true => INSTANCE_NAMESPACES,
+                false => INSTANCE_NAMESPACES & !libc::CLONE_NEWIPC,
+            },
             group: entry.init_group.as_fd(),
             descriptors: &descriptors,
         };

@@ -5,5 +5,6 @@ pub mod calls;
 pub mod etc;
 pub mod filter;
 pub mod identity;
+pub mod landlock;
 pub mod limits;
 pub mod mounts;

@@ -16,9 +16,22 @@ use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 
 use crate::sys::mount::{Attributes, attach, attach_at, copy_of, set_attributes};
 
+/// Leaves the host's root in place, with a `/proc` of the own pid namespace: what tests compare with.
+///
+/// # Errors
+/// mount(2).
+pub fn stay() -> Result<(), Failed> {
+    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    rustix::mount::mount_change("/", private).map_err(at("make the mounts private"))?;
+    rustix::mount::mount(c"proc", "/proc", c"proc", OF_KERNEL, None::<&CStr>)
+        .map_err(at("mount \"/proc\""))
+}
+
 /// What is to be seen, every path absolute and without links.
 #[derive(Debug)]
 pub struct Cage<'a> {
+    /// The kernel's own files about the machine are hidden: always, but in tests.
+    pub has_proc: bool,
     /// The environment's folder, read-only.
     pub base: &'a Path,
     /// Its user: the folder must be that user's, or root's.
@@ -107,7 +120,7 @@ pub fn enter(cage: &Cage<'_>) -> Result<(), Failed> {
     }
     private_folders(cage)?;
     devices(cage)?;
-    proc_files()?;
+    proc_files(cage.has_proc)?;
     sys_files(root.as_fd(), &of_sysfs, cage)?;
     // Last, since a base may lie below a folder that is private.
     attach_own(&own, &root)?;
@@ -256,10 +269,13 @@ fn devices(cage: &Cage<'_>) -> Result<(), Failed> {
 }
 
 /// `/proc` of the own pid namespace, without what tells of the machine.
-fn proc_files() -> Result<(), Failed> {
+fn proc_files(is_hidden: bool) -> Result<(), Failed> {
     make_folder("proc")?;
     rustix::mount::mount(c"proc", "proc", c"proc", OF_KERNEL, None::<&CStr>)
         .map_err(at("mount \"/proc\""))?;
+    if !is_hidden {
+        return Ok(());
+    }
     for name in HIDDEN {
         hide(&format!("proc/{name}"))?;
     }

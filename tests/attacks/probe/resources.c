@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -38,6 +39,7 @@ static void many_processes(const struct attack *attack)
             break;
         }
         if (child == 0) {
+            prctl(PR_SET_PDEATHSIG, SIGKILL); /* none is left should we be killed */
             if (!attack->value)
                 pause();
             _exit(0);
