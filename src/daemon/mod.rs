@@ -13,6 +13,7 @@ mod launch;
 mod link;
 mod orders;
 mod peer;
+mod peers;
 mod profiles;
 mod registry;
 mod scope;

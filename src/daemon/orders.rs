@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::adhoc;
 use super::link::Link;
+use super::peers;
 use super::profiles::Known;
 use super::registry::{Entry, Runner, View};
 use crate::formats::{journal, spec_file};
@@ -315,8 +316,9 @@ pub async fn renew_spec(runner: &Runner, entry: &Entry) -> Result<(), String> {
     {
         spec.instances = scale;
     }
-    #[cfg(debug_assertions)]
     if let Some(spec) = &mut known.spec {
+        peers::look_up(&mut spec.network).await?;
+        #[cfg(debug_assertions)]
         spec.sandbox.leave_out();
     }
     let spec: &EnvSpec = known.spec.as_ref().ok_or("cannot be started: its profile has errors")?;

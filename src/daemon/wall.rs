@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use super::peers;
 use super::registry::Runner;
 use super::{Options, Reach, launch::Layout};
 use crate::cgroup::Driver;
@@ -108,6 +109,9 @@ impl Runner {
         }
         let numbers = ports.iter().map(|port| port.port).collect();
         let ports: Vec<Port> = ports.into_iter().collect();
+        if let Err(error) = wall.mark_places(&peers::of_this_host()) {
+            tracing::warn!("could not tell the wall this host's addresses: {error}");
+        }
         if let Err(error) = wall.reserve(&ports) {
             tracing::warn!("could not reserve ports: {error}");
         }

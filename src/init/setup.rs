@@ -27,6 +27,9 @@ pub fn cage(launch: &Launch<'_>) -> Result<(), Failure> {
         tmpfs_bytes: spec.limits.memory_max,
     };
     mounts::enter(&cage).map_err(|(step, error)| Failure::new(step, &error))?;
+    if spec.network.is_private {
+        crate::sys::sockets::loopback_up().map_err(|e| Failure::new("set up loopback", &e))?;
+    }
     rustix::system::sethostname(spec.name.as_str().as_bytes())
         .map_err(|e| Failure::new("set the host name", &e.into()))
 }

@@ -78,6 +78,19 @@ pub enum EventKind {
         /// How often, since the event before.
         times: u64,
     },
+    /// A connection that the environment may not make.
+    RefusedConnection {
+        /// Address and port.
+        to: String,
+        /// Of which protocol.
+        proto: Protocol,
+        /// The name of the thread: the program's own text.
+        program: String,
+        /// The process, as the host sees it; of several the last.
+        pid: u32,
+        /// How often, since the event before.
+        times: u64,
+    },
     /// A system call that the cage refused.
     RefusedCall {
         /// Its name (syscalls(2)).

@@ -20,7 +20,7 @@ pub use event::{Event, EventKind};
 pub use name::{EnvName, NameError};
 pub use phase::{Phase, Wanted};
 pub use places::Places;
-pub use sandbox::{Sandbox, Wall};
+pub use sandbox::{Network, Peer, Sandbox, Target, Wall};
 pub use setup::SetupStep;
 pub use signal::StopSignal;
 pub use size::{format_bytes, parse_bytes};

@@ -1,5 +1,7 @@
 //! What the cage lets through beyond its defaults.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
 /// `[sandbox]`.
@@ -11,6 +13,43 @@ pub struct Sandbox {
     /// Walls that are left out. Set by tests alone, and heeded by builds for tests alone: see [`Wall`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub without: Vec<Wall>,
+}
+
+/// `[network]`: whom the app reaches.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Network {
+    /// It has a network of its own, with nothing in it but loopback.
+    pub is_private: bool,
+    /// It reaches what `allow` lists, and nothing else.
+    pub is_declared: bool,
+    /// What it may connect to, as the profile has it.
+    pub allow: Vec<Target>,
+    /// The same, looked up: set by the runner.
+    #[serde(default)]
+    pub peers: Vec<Peer>,
+}
+
+/// A place to connect to, as it is written: `localhost:5432`, `10.0.0.0/8:443`, `[2001:db8::1]:53`, `*:443`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// A name or an address; `None` is any.
+    pub host: Option<String>,
+    /// The part of its address that counts, in bits, where it is one.
+    pub prefix: Option<u8>,
+    /// The port; 0 is any.
+    pub port: u16,
+}
+
+/// A place to connect to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Peer {
+    /// Its address.
+    pub address: IpAddr,
+    /// How many bits of it count.
+    pub prefix: u8,
+    /// The port; 0 is any.
+    pub port: u16,
 }
 
 /// A wall of the cage. Tests take one away to see that it is the one that stops an attack; a release build

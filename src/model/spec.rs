@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{EnvName, Sandbox, StopSignal};
+use super::{EnvName, Network, Sandbox, StopSignal};
 
 /// The version of the saved spec; a monitor refuses another.
 pub const SPEC_SCHEMA: u32 = 1;
@@ -54,6 +54,9 @@ pub struct EnvSpec {
     pub stop: Stop,
     /// Where the app answers that it is well.
     pub health: Option<Health>,
+    /// Whom the app reaches.
+    #[serde(default)]
+    pub network: Network,
     /// What the cage lets through.
     #[serde(default)]
     pub sandbox: Sandbox,
@@ -215,6 +218,7 @@ pub fn spec_for_tests(name: &str) -> EnvSpec {
         },
         stop: Stop { signal: StopSignal::TERM, grace: Duration::from_secs(10) },
         health: None,
+        network: Network::default(),
         sandbox: Sandbox::default(),
         autostart: true,
         profile_digest: String::new(),

@@ -1,6 +1,7 @@
 //! Refused binds and system calls, as events: the first of a kind at once, the others counted, at most one event a minute.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::model::{EventKind, Port};
@@ -21,6 +22,7 @@ struct Kind {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum What {
     Port { port: Port, is_stranger: bool },
+    Connection { to: IpAddr, port: Port },
     Call(&'static str),
 }
 
@@ -43,11 +45,15 @@ pub struct Refusals {
 impl Refusals {
     /// Takes a refusal; gives the event if it is to be written at once.
     pub fn add(&mut self, refusal: Refusal, now: Duration) -> Option<EventKind> {
-        let Refusal { pid, port, is_stranger, program, .. } = refusal;
-        if !is_stranger {
+        let Refusal { pid, port, to, is_stranger, program, .. } = refusal;
+        let what = match to {
+            Some(to) => What::Connection { to, port },
+            None => What::Port { port, is_stranger },
+        };
+        if !is_stranger && to.is_none() {
             self.own = Some(port);
         }
-        self.count(Kind { what: What::Port { port, is_stranger }, program }, pid, now)
+        self.count(Kind { what, program }, pid, now)
     }
 
     /// The same, of a system call that the cage refused.
@@ -108,6 +114,10 @@ fn event(kind: &Kind, pid: u32, times: u64) -> EventKind {
         What::Port { port: Port { port, proto }, is_stranger: stranger } => {
             EventKind::Refused { port, proto, program, pid, stranger, times }
         }
+        What::Connection { to, port: Port { port, proto } } => {
+            let to = std::net::SocketAddr::new(to, port).to_string();
+            EventKind::RefusedConnection { to, proto, program, pid, times }
+        }
         What::Call(call) => EventKind::RefusedCall { call: call.to_owned(), program, pid, times },
     }
 }
@@ -119,7 +129,7 @@ mod tests {
 
     fn refusal(port: u16, pid: u32) -> Refusal {
         let port = Port { port, proto: Protocol::Tcp };
-        Refusal { pid, uid: 7, port, is_stranger: false, program: "node".to_owned() }
+        Refusal { pid, uid: 7, port, to: None, is_stranger: false, program: "node".to_owned() }
     }
 
     fn times(event: &EventKind) -> (u32, u64) {

@@ -121,10 +121,7 @@ impl Starter {
             [&self.null, &out_end, &err_end, &report_end, group].map(|d| d.as_fd()).into();
         descriptors.extend(joins.iter().map(|d| d.as_fd()));
         let birth = Birth {
-            namespaces: match spec.sandbox.has(Wall::Ipc) {
-                true => INSTANCE_NAMESPACES,
-                false => INSTANCE_NAMESPACES & !libc::CLONE_NEWIPC,
-            },
+            namespaces: namespaces(spec),
             group: entry.init_group.as_fd(),
             descriptors: &descriptors,
         };
@@ -161,4 +158,10 @@ impl Starter {
             breached: false,
         })
     }
+}
+
+fn namespaces(spec: &EnvSpec) -> libc::c_int {
+    let network = if spec.network.is_private { libc::CLONE_NEWNET } else { 0 };
+    let left_out = if spec.sandbox.has(Wall::Ipc) { 0 } else { libc::CLONE_NEWIPC };
+    (INSTANCE_NAMESPACES | network) & !left_out
 }

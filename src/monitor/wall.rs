@@ -1,10 +1,18 @@
 //! The environment's place behind the wall of ports.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
 use super::ports;
 use super::run::Monitor;
-use crate::model::{EventKind, PortLine, PortStatus, Protocol};
+use crate::model::{self, EventKind, Peer, PortLine, PortStatus, Protocol};
 use crate::ports::Wall;
 use crate::sys::clock;
+
+/// What is left out of the wall of connections where a test says so.
+const ANYWHERE: [Peer; 2] = [
+    Peer { address: IpAddr::V4(Ipv4Addr::UNSPECIFIED), prefix: 0, port: 0 },
+    Peer { address: IpAddr::V6(Ipv6Addr::UNSPECIFIED), prefix: 0, port: 0 },
+];
 
 impl Monitor {
     /// Finds the wall that the runner built. Without it the app binds as everybody does, and the journal
@@ -30,11 +38,20 @@ impl Monitor {
         // Those of a reload's old instances go on listening there; a new one is not to begin to.
         let before = self.spec_before.as_ref().map_or(&[][..], |spec| &spec.ports);
         let owned = tenant.own(&self.spec.ports, before, is_held);
+        let network = &self.spec.network;
+        let reached = match self.spec.sandbox.has(model::Wall::Connect) {
+            true => tenant.reach(&network.peers, network.is_declared),
+            false => tenant.reach(&ANYWHERE, false),
+        };
         if self.holds && !is_held {
             let text = "this kernel cannot let the monitor answer listen(2): connections are refused while it restarts";
             self.write_event(None, EventKind::Warning { text: text.to_owned() });
         }
         self.holds = is_held;
+        if let Err(error) = reached {
+            let text = format!("what it may connect to could not be limited: {error}");
+            self.write_event(None, EventKind::Warning { text });
+        }
         if let Err(error) = owned {
             let text = format!("its ports could not be taken: {error}");
             self.write_event(None, EventKind::Warning { text });

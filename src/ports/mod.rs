@@ -1,11 +1,12 @@
 //! Who owns which port of this host: decided by a program in the kernel (`program`), kept in maps
 //! (`wall`), with two settings of the host's network (`settings`); who has one that is not its owner
-//! (`holder`); and how many connections each got (`count`).
+//! (`holder`); how many connections each got (`count`); and whom an environment may reach (`reach`).
 
 mod assembler;
 mod count;
 mod holder;
 mod program;
+mod reach;
 mod settings;
 mod wall;
 

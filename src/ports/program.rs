@@ -29,8 +29,10 @@ pub struct Maps {
     pub marked: i32,
 }
 
-/// The helpers that only this one calls (`enum bpf_func_id`).
-mod call {
+/// The helpers of such programs (`enum bpf_func_id`).
+pub mod call {
+    #![allow(missing_docs, reason = "the names are the kernel's")]
+
     pub const MAP_UPDATE: i32 = 2;
     pub const CURRENT_PID_TGID: i32 = 14;
     pub const CURRENT_UID_GID: i32 = 15;
@@ -44,8 +46,9 @@ mod call {
 }
 
 /// Offsets in `struct bpf_sock_addr`.
-const USER_PORT: i16 = 24;
-const TYPE: i16 = 32;
+pub const USER_PORT: i16 = 24;
+/// The kind of the socket.
+pub const TYPE: i16 = 32;
 
 /// Places below the stack's top (R10).
 mod at {
@@ -53,7 +56,7 @@ mod at {
     pub const OPTION: i16 = -8;
     pub const ENVIRONMENT: i16 = -16;
     pub const COOKIE: i16 = -24;
-    pub const RECORD: i16 = -56;
+    pub const RECORD: i16 = -72;
 }
 
 const SOL_SOCKET: i32 = 1;
@@ -70,7 +73,7 @@ pub const REFUSED: i16 = 8;
 pub const HELD: i16 = 16;
 
 /// The length of a record in a ring.
-pub const RECORD_BYTES: i32 = 32;
+pub const RECORD_BYTES: i32 = 48;
 
 /// A place to jump to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,6 +164,10 @@ pub fn bind(maps: Maps, level: u32, cookie: u64) -> Vec<Instruction> {
     a.address(1, at::RECORD + 16);
     a.set(2, 16);
     a.call(call::CURRENT_COMM);
+    // A connection has its address here.
+    for word in 0..4 {
+        a.put32(at::RECORD + 32 + 4 * word, 0);
+    }
     a.copy(1, 9);
     a.address(2, at::RECORD);
     a.set(3, RECORD_BYTES);

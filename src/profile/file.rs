@@ -14,7 +14,9 @@ use super::schema;
 use super::text::digest;
 use super::values::{self, Unfit};
 use super::walk::{Section, Walk, article};
-use crate::model::{EnvName, Health, Port, Restart, RestartPolicy, Sandbox, Stop, StopSignal};
+use crate::model::{
+    EnvName, Health, Network, Port, Restart, RestartPolicy, Sandbox, Stop, StopSignal,
+};
 
 /// A value and where it stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +79,8 @@ pub struct Profile {
     pub stop: Stop,
     /// `[health]`.
     pub health: Option<Health>,
+    /// `[network]`.
+    pub network: Network,
     /// `[sandbox]`.
     pub sandbox: Sandbox,
 }
@@ -213,6 +217,7 @@ fn profile(
     let restart = restart(walk, top);
     let stop = stop(walk, top);
     let health = health(walk, top);
+    let network = network(walk, top, &ports);
     let sandbox = sandbox(walk, top);
     let base = base.or_else(|| cwd.clone());
     claims.name.clone_from(&name);
@@ -244,6 +249,7 @@ fn profile(
         restart,
         stop,
         health,
+        network,
         sandbox,
     })
 }
@@ -424,5 +430,27 @@ fn sandbox(walk: &mut Walk<'_>, top: Section<'_, '_>) -> Sandbox {
     Sandbox {
         allow_syscalls: allowed.into_iter().map(|call| call.value).collect(),
         ..Sandbox::default()
+    }
+}
+
+fn network(walk: &mut Walk<'_>, top: Section<'_, '_>, ports: &[At<Port>]) -> Network {
+    let section = walk.section(top, "network");
+    let is_private = walk.value(section, "mode", |v| values::one_of(v, ["host", "private"]));
+    let is_declared = walk.value(section, "connect", |v| values::one_of(v, ["open", "declared"]));
+    let allow = walk.list(section, "allow-connect", values::target);
+    let is_second = |choice: Option<At<usize>>| choice.is_some_and(|choice| choice.value == 1);
+    if let Some(mode) = is_private.filter(|mode| mode.value == 1)
+        && !ports.is_empty()
+    {
+        let text = "\"mode\" in [network] is private, but the profile has ports";
+        let hint = "nobody could reach them: leave one of the two out";
+        walk.error(mode.at, text, Some(hint));
+    }
+    let allow = allow.map_or_else(Vec::new, |list| list.value);
+    Network {
+        is_private: is_second(is_private),
+        is_declared: is_second(is_declared),
+        allow: allow.into_iter().map(|target| target.value).collect(),
+        peers: Vec::new(),
     }
 }

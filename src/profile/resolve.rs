@@ -117,6 +117,7 @@ fn spec(
         restart: profile.restart.clone(),
         stop: profile.stop.clone(),
         health: profile.health.clone(),
+        network: profile.network.clone(),
         sandbox: profile.sandbox.clone(),
         autostart: profile.autostart,
         profile_digest: profile.digest.clone(),

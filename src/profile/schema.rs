@@ -37,7 +37,7 @@ const BOOLEAN: &str = "true or false";
 const STRINGS: &str = "a list of strings";
 
 /// All keys that this version knows; those of `[env]` are the operator's own.
-pub const KEYS: [Key; 26] = [
+pub const KEYS: [Key; 29] = [
     key(
         "",
         "name",
@@ -197,6 +197,30 @@ pub const KEYS: [Key; 26] = [
         "where the app answers that it is well",
     ),
     key(
+        "network",
+        "mode",
+        STRING,
+        "\"host\"",
+        "host",
+        "\"private\": a network of its own with nothing but loopback, for what needs none",
+    ),
+    key(
+        "network",
+        "connect",
+        STRING,
+        "\"declared\"",
+        "open",
+        "\"declared\": it connects to what allow-connect lists, and to nothing else",
+    ),
+    key(
+        "network",
+        "allow-connect",
+        STRINGS,
+        "[\"localhost:5432\"]",
+        "none",
+        "what it may connect to though it would be refused: name or address, and port",
+    ),
+    key(
         "sandbox",
         "allow-syscalls",
         STRINGS,
@@ -207,10 +231,11 @@ pub const KEYS: [Key; 26] = [
 ];
 
 /// The sections of [`KEYS`], and the operator's own.
-pub(super) const SECTIONS: [&str; 6] = ["env", "limits", "restart", "stop", "health", "sandbox"];
+pub(super) const SECTIONS: [&str; 7] =
+    ["env", "limits", "restart", "stop", "health", "network", "sandbox"];
 
 /// What later versions are to know; until then it is refused rather than silently not done.
-const LATER: [&str; 8] = ["network", "logs", "leak", "notify", "deploy", "watch", "cron", "access"];
+const LATER: [&str; 7] = ["logs", "leak", "notify", "deploy", "watch", "cron", "access"];
 
 /// How others name the same thing, where no spelling is near: PM2's ecosystem file, systemd.
 const ELSEWHERE: [(&str, &str); 14] = [

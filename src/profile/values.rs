@@ -8,7 +8,7 @@ use toml::de::DeValue;
 
 use super::file::UserChoice;
 use super::problem::quoted;
-use crate::model::{self, EnvName, Port, Protocol, RestartPolicy, StopSignal};
+use crate::model::{self, EnvName, Port, Protocol, RestartPolicy, StopSignal, Target};
 
 /// Why a value is not what its key wants.
 pub(super) enum Unfit {
@@ -154,6 +154,57 @@ pub(super) fn port(value: &DeValue<'_>) -> Fit<Port> {
             "write 3002 for tcp, \"3002/udp\" for udp; 1 to 65535",
         )),
     }
+}
+
+/// The place of a word among `words`.
+pub(super) fn one_of<const N: usize>(value: &DeValue<'_>, words: [&str; N]) -> Fit<usize> {
+    let word = string(value)?;
+    words.iter().position(|known| *known == word).ok_or_else(|| {
+        let known: Vec<String> = words.iter().map(|word| quoted(word)).collect();
+        Unfit::hinted(
+            format!("{} is not known here", quoted(&word)),
+            format!("it is {}", known.join(" or ")),
+        )
+    })
+}
+
+/// A place to connect to: `localhost:5432`, `10.0.0.0/8:443`, `[2001:db8::1]:53`, `*:443`.
+pub(super) fn target(value: &DeValue<'_>) -> Fit<Target> {
+    let text = string(value)?;
+    let unfit = || {
+        Unfit::hinted(
+            format!("{} is no place to connect to", quoted(&text)),
+            "as in \"localhost:5432\", \"10.0.0.0/8:443\", \"[2001:db8::1]:53\" or \"*:443\"",
+        )
+    };
+    let (host, port) = text.rsplit_once(':').ok_or_else(unfit)?;
+    let port = match port {
+        "*" => 0,
+        port => port.parse::<u16>().ok().filter(|port| *port > 0).ok_or_else(unfit)?,
+    };
+    if host == "*" {
+        return Ok(Target { host: None, prefix: None, port });
+    }
+    let is_bracketed = host.starts_with('[');
+    let host = match host.strip_prefix('[') {
+        Some(rest) => rest.strip_suffix(']').ok_or_else(unfit)?,
+        None => host,
+    };
+    let (host, prefix) = match host.split_once('/') {
+        Some((host, prefix)) => (host, Some(prefix.parse::<u8>().map_err(|_| unfit())?)),
+        None => (host, None),
+    };
+    let address = host.parse::<IpAddr>();
+    let is_fit = match address {
+        Ok(IpAddr::V4(_)) => !is_bracketed && prefix.is_none_or(|prefix| prefix <= 32),
+        Ok(IpAddr::V6(_)) => is_bracketed && prefix.is_none_or(|prefix| prefix <= 128),
+        // A name (RFC 1123).
+        Err(_) => {
+            let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+            prefix.is_none() && !is_bracketed && !host.is_empty() && host.bytes().all(is_plain)
+        }
+    };
+    if is_fit { Ok(Target { host: Some(host.to_owned()), prefix, port }) } else { Err(unfit()) }
 }
 
 /// The name of a system call (syscalls(2)).

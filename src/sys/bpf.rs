@@ -29,6 +29,8 @@ pub enum MapKind {
     LruHash = 9,
     /// Keys to maps.
     HashOfMaps = 13,
+    /// Prefixes to values: the longest that fits.
+    LpmTrie = 11,
     /// Records from the program to one reader.
     Ring = 27,
 }
@@ -57,6 +59,14 @@ pub enum Hook {
     Bind4 = 8,
     /// bind(2) of an IPv6 socket.
     Bind6 = 9,
+    /// connect(2) of an IPv4 socket.
+    Connect4 = 10,
+    /// connect(2) of an IPv6 socket.
+    Connect6 = 11,
+    /// A datagram of an IPv4 socket that is not connected.
+    Send4 = 14,
+    /// A datagram of an IPv6 socket that is not connected.
+    Send6 = 15,
 }
 
 /// `attributes` must be one of the forms of `union bpf_attr` that `command` takes, and what it points to
@@ -106,7 +116,8 @@ fn create_map(
         key_size: u32::try_from(key_size).map_err(io::Error::other)?,
         value_size: u32::try_from(value_size).map_err(io::Error::other)?,
         max_entries,
-        flags: 0,
+        // Such a map must not be allocated ahead (`BPF_F_NO_PREALLOC`).
+        flags: u32::from(kind == MapKind::LpmTrie),
         inner_map: inner.map_or(0, |inner| inner.as_raw_fd().cast_unsigned()),
         numa_node: 0,
         name: name_of(name),

@@ -245,8 +245,8 @@ mod tests {
     use super::super::status::tests::{now, online};
     use super::*;
     use crate::model::{
-        Cause, EnvFile, EnvName, Event, EventKind, Identity, Limits, Restart, SPEC_SCHEMA, Sandbox,
-        Stop, StopSignal,
+        Cause, EnvFile, EnvName, Event, EventKind, Identity, Limits, Network, Restart, SPEC_SCHEMA,
+        Sandbox, Stop, StopSignal,
     };
 
     fn process(pid: i32, parent: i32, title: &str) -> ProcessLine {
@@ -290,6 +290,7 @@ mod tests {
             },
             stop: Stop { signal: StopSignal::TERM, grace: Duration::from_secs(10) },
             health: None,
+            network: Network::default(),
             sandbox: Sandbox::default(),
             autostart: true,
             profile_digest: String::new(),

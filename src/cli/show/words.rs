@@ -112,6 +112,13 @@ pub fn event(event: &Event) -> String {
                 often(*times)
             )
         }
+        EventKind::RefusedConnection { to, proto, program, pid, times } => format!(
+            "a connection to {}/{} was refused to its \"{}\", pid {pid}{}",
+            clean(to),
+            proto.word(),
+            clean(program),
+            often(*times)
+        ),
         EventKind::RefusedCall { call, program, pid, times } => format!(
             "the system call {} was refused to its \"{}\", pid {pid}{}",
             clean(call),

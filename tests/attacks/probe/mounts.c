@@ -27,7 +27,8 @@ static void mount_here(const struct attack *attack)
 /* Binds: what is asked for is a file that is not there, or a place that is no mount: EINVAL, ENOENT reached. */
 static void mount_nothing(const struct attack *attack)
 {
-    judge(mount("/proc/self/nothing", "/proc/self", NULL, (unsigned long)attack->value, NULL), attack->reached, "mount");
+    int result = mount("/proc/self/nothing", "/proc/self", NULL, (unsigned long)attack->value, NULL);
+    judge(result, attack->reached, "mount");
 }
 
 static void many_mounts(const struct attack *attack)

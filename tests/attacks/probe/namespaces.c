@@ -107,36 +107,45 @@ static bool is_own(int namespace)
     return false;
 }
 
+/* A handle of a namespace, struct nsfs_file_handle in include/uapi/linux/nsfs.h, since Linux 6.18. */
+struct namespace_handle {
+    unsigned bytes;
+    int type;
+    uint64_t id;
+    uint32_t kind, inode;
+};
+
 /*
- * Handles of namespaces (since Linux 6.18, fs/nsfs.c): type 0xf1, an id that counts up, and type and inode
- * that may be zero. FD_NSFS_ROOT is -10003.
+ * The first namespaces of a machine have fixed inodes, downwards from here (include/uapi/linux/nsfs.h), and
+ * small ids, so their handles can be guessed. FD_NSFS_ROOT is -10003. Ours by its own handle is a control.
  */
 static void guess_namespace_handles(const struct attack *attack)
 {
-    enum { NSFS_ROOT = -10003, NSFS_TYPE = 0xf1, IDS = 3000 };
-    union {
-        struct file_handle head;
-        char room[sizeof(struct file_handle) + 16];
-    } handle = {.head = {.handle_bytes = 16, .handle_type = NSFS_TYPE}};
-    int error = 0, own = 0;
+    enum { NSFS_ROOT = -10003, NSFS_TYPE = 0xf1, IDS = 64 };
+    static const uint32_t kinds[] = {CLONE_NEWIPC, CLONE_NEWUTS, CLONE_NEWUSER, CLONE_NEWPID,
+                                     CLONE_NEWCGROUP, CLONE_NEWTIME, CLONE_NEWNET, CLONE_NEWNS};
+    struct namespace_handle handle = {.bytes = 16};
+    int error = 0, own = 0, mount;
     (void)attack;
-    for (uint64_t id = 1; id < IDS; id++) {
-        memset(handle.head.f_handle, 0, 16);
-        memcpy(handle.head.f_handle, &id, sizeof id);
-        int namespace = open_by_handle_at(NSFS_ROOT, &handle.head, O_RDONLY | O_CLOEXEC);
-        if (namespace < 0) {
-            if (error != EPERM)
-                error = errno;
-            continue;
+    if (name_to_handle_at(own_namespace("mnt"), "", (void *)&handle, &mount, AT_EMPTY_PATH) < 0)
+        refused(errno, "call=name_to_handle_at");
+    if (open_by_handle_at(NSFS_ROOT, (void *)&handle, O_RDONLY | O_CLOEXEC) < 0)
+        refused(errno, "call=open_by_handle_at own=yes");
+    for (uint32_t kind = 0; kind < 8; kind++)
+        for (uint64_t id = 1; id < IDS; id++) {
+            handle = (struct namespace_handle){16, NSFS_TYPE, id, kinds[kind], 0xefffffffU - kind};
+            int namespace = open_by_handle_at(NSFS_ROOT, (void *)&handle, O_RDONLY | O_CLOEXEC);
+            if (namespace < 0) {
+                if (error != EPERM)
+                    error = errno;
+                continue;
+            }
+            if (!is_own(namespace))
+                done("id=%llu kind=%x", (unsigned long long)id, kinds[kind]);
+            own++;
+            close(namespace);
         }
-        if (!is_own(namespace))
-            done("id=%llu", (unsigned long long)id);
-        own++;
-        close(namespace);
-    }
-    if (own)
-        conclude("not-visible", "own=%d others=0 errno=%s", own, errno_name(error));
-    refused(error, "call=open_by_handle_at");
+    conclude("not-visible", "own=%d others=0 errno=%s", own, errno_name(error));
 }
 
 static bool has_other_namespace(pid_t process, void *context)
@@ -279,8 +288,9 @@ const struct attack namespace_attacks[] = {
     ROW("38j", "join pid 1's mnt by pidfd", join_by_pidfd, .text = "1", .value = CLONE_NEWNS),
     ROW("38k", "join the victim's mnt by pidfd", join_by_pidfd, .text = "$VICTIM_PID", .value = CLONE_NEWNS),
     ROW("38l", "parent of our pid namespace", ask_namespace, .text = "pid", .value = _IO(0xb7, 2)),
-    ROW("38m", "owner of our mnt namespace", ask_namespace, .text = "mnt", .value = _IO(0xb7, 1)),
-    ROW("38n", "next mnt namespace after ours", ask_namespace, .text = "mnt", .value = (long)_IOR(0xb7, 11, uint64_t[2])),
+    ROW("38m", "owner of our mnt namespace (allowed)", ask_namespace, .text = "mnt", .value = _IO(0xb7, 1)),
+    ROW("38n", "next mnt namespace after ours", ask_namespace, .text = "mnt",
+        .value = (long)_IOR(0xb7, 11, uint64_t[2])),
     ROW("38o", "guess handles of namespaces", guess_namespace_handles),
     ROW("38p", "namespaces of others in /proc", other_namespaces_in_proc),
     ROW("38q", "list namespaces by listns", list_namespaces),

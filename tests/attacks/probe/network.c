@@ -106,7 +106,10 @@ static _Noreturn void judge_answer(int error, int reached)
     judge(error ? -1 : 0, reached, "netlink");
 }
 
-/* SOCK_DESTROY (21) of a connection that is not: ENOENT comes where the right is there (net/ipv4/tcp_diag.c). */
+/*
+ * SOCK_DESTROY (21) of a UDP socket of our own: the socket is looked up before the right is asked, so it has to
+ * be there (net/ipv4/udp_diag.c). ENOENT is also the answer where the kernel has no UDP in sock_diag.
+ */
 static void destroy_sockets(const struct attack *attack)
 {
     struct {
@@ -114,12 +117,22 @@ static void destroy_sockets(const struct attack *attack)
         struct inet_diag_req_v2 ask;
     } request = {
         .head = {sizeof request, 21, NLM_F_REQUEST | NLM_F_ACK, 1, 0},
-        .ask = {.sdiag_family = AF_INET, .sdiag_protocol = IPPROTO_TCP, .idiag_states = -1U,
-                .id = {.idiag_sport = htons(1), .idiag_dport = htons(1), .idiag_cookie = {-1U, -1U}}},
+        .ask = {.sdiag_family = AF_INET, .sdiag_protocol = IPPROTO_UDP, .idiag_states = -1U,
+                .id = {.idiag_cookie = {-1U, -1U}}},
     };
+    struct sockaddr_in here = {0}, there = {.sin_family = AF_INET, .sin_port = htons(9)};
+    socklen_t length = sizeof here;
     (void)attack;
-    request.ask.id.idiag_src[0] = request.ask.id.idiag_dst[0] = htonl(0x7f0000fe);
-    judge_answer(netlink_answer(netlink_socket(NETLINK_SOCK_DIAG), &request, sizeof request), ENOENT);
+    there.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    int own = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (own < 0 || connect(own, (struct sockaddr *)&there, sizeof there) < 0)
+        refused(errno, "call=connect");
+    getsockname(own, (struct sockaddr *)&here, &length);
+    request.ask.id.idiag_sport = here.sin_port;
+    request.ask.id.idiag_dport = there.sin_port;
+    request.ask.id.idiag_src[0] = here.sin_addr.s_addr;
+    request.ask.id.idiag_dst[0] = there.sin_addr.s_addr;
+    judge_answer(netlink_answer(netlink_socket(NETLINK_SOCK_DIAG), &request, sizeof request), 0);
 }
 
 /* Asks for links; the host's interfaces are named. */
@@ -182,7 +195,7 @@ static void interface_ioctl(const struct attack *attack)
 
 static void ethtool_ioctl(const struct attack *attack)
 {
-    struct ethtool_drvinfo information = {.cmd = ETHTOOL_GDRVINFO};
+    struct ethtool_value information = {.cmd = ETHTOOL_GLINK};
     struct ifreq request = {.ifr_name = "lo", .ifr_data = (void *)&information};
     (void)attack;
     int end = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);

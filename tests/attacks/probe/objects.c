@@ -7,6 +7,7 @@
 #include <arpa/inet.h>
 #include <mqueue.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/inotify.h>
@@ -261,11 +262,44 @@ static void list_sysv(const struct attack *attack)
     conclude("not-visible", "found=0");
 }
 
+static void *burn(void *context)
+{
+    struct timespec now, *end = context;
+    do
+        clock_gettime(CLOCK_MONOTONIC, &now);
+    while (now.tv_sec < end->tv_sec || (now.tv_sec == end->tv_sec && now.tv_nsec < end->tv_nsec));
+    return NULL;
+}
+
+/* Eight threads that burn for ATTACK_LINGER seconds; how many CPUs they got, in hundredths. */
+static void burn_cpu(const struct attack *attack)
+{
+    struct timespec end;
+    struct rusage usage;
+    pthread_t threads[8];
+    unsigned seconds = linger_seconds() ? linger_seconds() : 1;
+    (void)attack;
+    clock_gettime(CLOCK_MONOTONIC, &end);
+    end.tv_sec += seconds;
+    for (int at = 0; at < 8; at++) {
+        int error = pthread_create(&threads[at], NULL, burn, &end);
+        if (error)
+            refused(error, "call=pthread_create");
+    }
+    for (int at = 0; at < 8; at++)
+        pthread_join(threads[at], NULL);
+    getrusage(RUSAGE_SELF, &usage);
+    long used = (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 100 +
+                (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 10000;
+    done("cpu-percent=%ld seconds=%u", used / (long)seconds, seconds);
+}
+
 const struct attack object_attacks[] = {
     ROW("73a", "many names that are not there", many_dentries),
     ROW("73b", "many epolls", many_epolls),
     ROW("73c", "many timers", many_timers),
     ROW("73d", "many inotify watches", many_watches),
+    ROW("82", "eight threads that burn CPU", burn_cpu),
     ROW("83", "many syncs", many_syncs),
     ROW("84", "flood of lines to standard error", flood_output),
     ROW("85", "one line of MiB to standard error", flood_output, .value = 1),

@@ -66,7 +66,8 @@ static const char *arrives(int server, const struct way *way, int port)
     if (strcmp(way->address, "::") == 0)
         client_way.address = "::1";
     socklen_t length = fill_address(&address, &client_way, port);
-    int client = socket(address.any.sa_family, way->kind | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int protocol = way->protocol == MPTCP ? 0 : way->protocol;
+    int client = socket(address.any.sa_family, way->kind | SOCK_CLOEXEC | SOCK_NONBLOCK, protocol);
     if (client < 0)
         return "unknown";
     if (connect(client, &address.any, length) < 0 && errno != EINPROGRESS)
@@ -192,7 +193,8 @@ const struct attack port_attacks[] = {
     WAY("46a", "victim's port by SCTP", TCP4, .protocol = SCTP, VICTIM, LOCAL),
     ROW("46b", "victim's port by SCTP_SOCKOPT_BINDX_ADD", sctp_bindx),
     WAY("46c", "victim's port by SMC", .family = SMC_FAMILY, .kind = SOCK_STREAM, VICTIM, .address = "127.0.0.9"),
-    WAY("46d", "victim's port by SMC through IPv4 (protocol 256)", TCP4, .protocol = 256, VICTIM, .address = "127.0.0.9"),
+    WAY("46d", "victim's port by SMC through IPv4 (protocol 256)", TCP4, .protocol = 256, VICTIM,
+        .address = "127.0.0.9"),
     WAY("46e", "victim's port by DCCP", .family = AF_INET, .kind = 6, .protocol = DCCP, VICTIM, LOCAL),
     WAY("46f", "victim's UDP port by UDP-Lite", UDP4, .protocol = UDPLITE, VICTIM_UDP, EVERYWHERE),
     WAY("47a", "victim's port, SO_REUSEPORT", TCP4, VICTIM, LOCAL, .option = {REUSE_PORT}),

@@ -56,13 +56,13 @@ static void by_pidfd_signal(const struct attack *attack)
 {
     char path[64];
     pid_t process = target(attack);
-    int handle = (int)syscall(NR_pidfd_open, process, 0);
+    int handle = (int)syscall(NR_pidfd_open, process, 0), error = errno;
     if (handle < 0) {
         snprintf(path, sizeof path, "/proc/%d", process);
         handle = open(path, O_DIRECTORY | O_CLOEXEC);
     }
     if (handle < 0)
-        refused(errno, "call=open");
+        refused(error, "call=pidfd_open");
     judge(syscall(NR_pidfd_send_signal, handle, harmless(process), NULL, 0), 0, "pidfd_send_signal");
 }
 

@@ -168,10 +168,12 @@ static void claim_credentials(const struct attack *attack)
         struct cmsghdr head;
         char room[CMSG_SPACE(sizeof(struct ucred))];
     } control = {.head = {CMSG_LEN(sizeof(struct ucred)), SOL_SOCKET, SCM_CREDENTIALS}};
-    struct ucred claim = {.pid = attack->value == 1 ? 1 : getpid(), .uid = attack->value == 2 ? 0 : getuid(), .gid = getgid()};
+    struct ucred claim = {.pid = attack->value == 1 ? 1 : getpid(),
+                          .uid = attack->value == 2 ? 0 : getuid(), .gid = getgid()};
     char byte = '?';
     struct iovec part = {&byte, 1};
-    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &control,
+                             .msg_controllen = sizeof control};
     int ends[2];
     if (socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, ends) < 0)
         refused(errno, "call=socketpair");
@@ -192,7 +194,8 @@ const struct attack socket_attacks[] = {
     ROW("58b", "bind the victim's abstract name", bind_abstract),
     ROW("58c", "datagram to the victim's abstract socket", connect_abstract, .value = SOCK_DGRAM),
     ROW("58d", "connect SEQPACKET to the victim's abstract socket", connect_abstract, .value = SOCK_SEQPACKET),
-    ROW("59", "connect to swrun's control socket", connect_usual_sockets, .text = "/run/swrun/swrun.sock:/run/swrun.sock"),
+    ROW("59", "connect to swrun's control socket", connect_usual_sockets,
+        .text = "/run/swrun/swrun.sock:/run/swrun.sock"),
     ROW("62a", "connect to D-Bus, systemd, the journal, docker", connect_usual_sockets,
         .text = "/run/dbus/system_bus_socket:/run/systemd/private:/run/systemd/journal/socket:"
                 "/run/systemd/journal/stdout:/run/systemd/journal/dev-log:/dev/log:/run/systemd/notify:"

@@ -266,29 +266,62 @@ static void lower_oom_score(const struct attack *attack)
     refused(error, "value=%ld", atol(after));
 }
 
-static bool seize_one(pid_t process, void *context)
+struct hunt {
+    pid_t known[4096];
+    int count;
+    struct words tried, seized;
+};
+
+static bool is_known(pid_t process, struct hunt *hunt)
 {
-    int *tried = context;
-    if (process <= 1 || process == getpid() || process == getppid() || kill(process, 0) < 0)
-        return false;
-    ++*tried;
-    if (ptrace(PTRACE_SEIZE, process, NULL, NULL) == 0)
-        done("pid=%d tried=%d", process, *tried); /* undone as we end */
+    for (int at = 0; at < hunt->count; at++)
+        if (hunt->known[at] == process)
+            return true;
+    if (hunt->count < 4096)
+        hunt->known[hunt->count++] = process;
     return false;
 }
 
-/* An older process of the app waits for one that has become its user but has not yet run the app's program. */
+static bool remember_one(pid_t process, void *hunt)
+{
+    is_known(process, hunt);
+    return false;
+}
+
+static bool seize_one(pid_t process, void *context)
+{
+    char path[64], name[32] = "";
+    struct hunt *hunt = context;
+    if (is_known(process, hunt))
+        return false;
+    long result = ptrace(PTRACE_SEIZE, process, NULL, NULL);
+    snprintf(path, sizeof path, "/proc/%d/comm", process);
+    read_start(path, name, sizeof name, NULL);
+    name[strcspn(name, "\n")] = '\0';
+    add_word(&hunt->tried, "%d:%s", process, name);
+    if (result == 0)
+        add_word(&hunt->seized, "%d:%s", process, name);
+    return false;
+}
+
+/*
+ * An older process of the app waits for one that has become its user but has not yet run the app's program.
+ * What is seized is undone as we end; that a process of the app can be is no harm, its name tells.
+ */
 static void seize_newcomers(const struct attack *attack)
 {
+    static struct hunt hunt;
     struct timespec begin, now;
-    int tried = 0;
     (void)attack;
+    for_each_process(remember_one, &hunt);
     clock_gettime(CLOCK_MONOTONIC, &begin);
     do {
-        for_each_process(seize_one, &tried);
+        for_each_process(seize_one, &hunt);
         clock_gettime(CLOCK_MONOTONIC, &now);
     } while (now.tv_sec - begin.tv_sec < (long)linger_seconds());
-    conclude("not-visible", "tried=%d", tried);
+    if (hunt.seized.count)
+        done("seized=%s tried=%s", hunt.seized.text, hunt.tried.text);
+    conclude("not-visible", "tried=%s", hunt.tried.count ? hunt.tried.text : "none");
 }
 
 const struct attack trick_attacks[] = {

@@ -1,0 +1,169 @@
+//! Whom an app reaches, seen from inside: ports of other environments and the secrets of clouds by default not,
+//! with a declaration nothing else, in a private network nothing at all.
+
+mod bed;
+#[path = "common/kernel.rs"]
+mod kernel;
+#[path = "common/scripts.rs"]
+mod scripts;
+
+use std::net::{TcpListener, UdpSocket};
+
+use bed::{App, Bed};
+use scripts::{python, says};
+
+/// `reach(port, …)` gives "ok" or the errno of a connection; `send(port, …)` of a datagram.
+const REACH: &str = r#"
+OTHER, HOST = int(os.environ["OTHER"]), int(os.environ["HOST_PORT"])
+def reach(port, host="127.0.0.1", family=AF_INET, proto=0):
+    with socket(family, SOCK_STREAM, proto) as s:
+        s.settimeout(2)
+        try:
+            s.connect((host, port))
+            return "ok"
+        except TimeoutError:
+            return "timeout"
+        except OSError as error:
+            return errno.errorcode[error.errno]
+def send(port, host="127.0.0.1", family=AF_INET):
+    with socket(family, SOCK_DGRAM) as s:
+        return outcome(lambda: s.sendto(b"x", (host, port)))
+"#;
+
+struct Host {
+    /// Listens on the host, and is no environment's.
+    listener: TcpListener,
+    datagrams: UdpSocket,
+}
+
+impl Host {
+    fn new() -> Self {
+        let listener = TcpListener::bind("0.0.0.0:0").expect("a free port");
+        let port = listener.local_addr().expect("bound").port();
+        let datagrams = UdpSocket::bind(("0.0.0.0", port)).expect("a free port");
+        Self { listener, datagrams }
+    }
+
+    fn port(&self) -> u16 {
+        assert!(self.datagrams.local_addr().is_ok());
+        self.listener.local_addr().expect("bound").port()
+    }
+}
+
+/// Two environments: `victim` serves, `shop` runs the script and then serves too.
+fn shop(bed: &Bed, host: &Host, script: &str, section: &str) -> (App, App) {
+    let victim = python(bed, "victim", "serve()", "");
+    bed.start(&victim);
+    let app = python(bed, "shop", &format!("{REACH}{script}\nserve()"), "");
+    let path = bed.profile_path(&app);
+    let text = std::fs::read_to_string(&path).expect("just written");
+    let variables = format!("OTHER = \"{}\"\nHOST_PORT = \"{}\"\n", victim.port, host.port());
+    std::fs::write(&path, format!("{text}{variables}{section}")).expect("our own file");
+    (app, victim)
+}
+
+#[test]
+fn other_environments_and_the_secrets_of_clouds_are_out_of_reach() {
+    let bed = Bed::running();
+    let host = Host::new();
+    let script = r#"
+say(reach(OTHER), reach(OTHER, "127.0.0.9"), reach(OTHER, "0.0.0.0"))
+say(reach(OTHER, "::ffff:127.0.0.1", AF_INET6), reach(OTHER, "::1", AF_INET6), reach(OTHER, proto=262))
+say(reach(HOST), send(HOST), send(OTHER))
+say(reach(80, "169.254.169.254"), send(80, "169.254.169.254"), send(80, "fd00:ec2::254", AF_INET6))
+say(reach(53, "169.254.169.254"), reach(81, "192.0.2.1"))
+def own():
+    time.sleep(0.2)
+    say(reach(PORT))
+threading.Thread(target=own).start()
+"#;
+    let (app, victim) = shop(&bed, &host, script, "");
+    bed.start(&app);
+    let said = says(&bed, &app, 6);
+    assert_eq!(said[0], "EACCES EACCES EACCES");
+    assert_eq!(said[1], "EACCES EACCES EACCES");
+    // Datagrams: a port of its own, which nobody owns.
+    assert_eq!(said[2], "ok ok ok");
+    assert_eq!(said[3], "EACCES EACCES EACCES");
+    // Nothing leads out of the bed's network namespace.
+    assert_eq!(said[4], "ENETUNREACH ENETUNREACH");
+    assert_eq!(said[5], "ok");
+    let events = kernel::events(&bed, &app, "refused-connection");
+    let to: Vec<&str> = events.iter().filter_map(|event| event["to"].as_str()).collect();
+    assert!(to.contains(&&*format!("127.0.0.1:{}", victim.port)), "{to:?}");
+    assert!(to.contains(&"169.254.169.254:80"), "{to:?}");
+    let shown = bed.ok(&["show", "shop"]);
+    assert!(shown.contains("a connection to 169.254.169.254:80/tcp was refused"), "{shown}");
+    bed.end();
+}
+
+#[test]
+fn a_profile_that_allows_another_environment_reaches_it() {
+    let bed = Bed::running();
+    let host = Host::new();
+    let (app, victim) = shop(&bed, &host, "say(reach(OTHER), reach(OTHER, '127.0.0.9'))", "");
+    let path = bed.profile_path(&app);
+    let text = std::fs::read_to_string(&path).expect("just written");
+    let section = format!("[network]\nallow-connect = [\"localhost:{}\"]\n", victim.port);
+    std::fs::write(&path, format!("{text}{section}")).expect("our own file");
+    bed.start(&app);
+    assert_eq!(says(&bed, &app, 1), ["ok EACCES"]);
+    // And when its profile has it no more, it reaches it no more.
+    std::fs::write(&path, text).expect("our own file");
+    bed.ok(&["restart", "shop"]);
+    assert_eq!(says(&bed, &app, 2)[1], "EACCES EACCES");
+    bed.end();
+}
+
+#[test]
+fn with_a_declaration_it_reaches_nothing_else() {
+    let bed = Bed::running();
+    let host = Host::new();
+    let script = r#"
+say(reach(HOST), send(HOST), reach(HOST + 1), reach(OTHER))
+say(reach(443, "192.0.2.1"), reach(80, "192.0.2.1"), reach(22, "10.1.2.3"), reach(22, "11.1.2.3"))
+say(reach(443, "2001:db8::1", AF_INET6), reach(80, "2001:db8::1", AF_INET6), send(53, "192.0.2.1"))
+def own():
+    time.sleep(0.2)
+    one, other = socketpair()
+    say(reach(PORT), outcome(lambda: one.send(b"x")))
+threading.Thread(target=own).start()
+"#;
+    let section = format!(
+        "[network]\nconnect = \"declared\"\nallow-connect = [\"localhost:{}\", \"*:443\", \"10.0.0.0/8:22\"]\n",
+        host.port()
+    );
+    let (app, _) = shop(&bed, &host, script, &section);
+    bed.start(&app);
+    let said = says(&bed, &app, 4);
+    assert_eq!(said[0], "ok ok EACCES EACCES");
+    assert_eq!(said[1], "ENETUNREACH EACCES ENETUNREACH EACCES");
+    assert_eq!(said[2], "ENETUNREACH EACCES EACCES");
+    assert_eq!(said[3], "ok ok");
+    bed.end();
+}
+
+#[test]
+fn a_private_network_has_loopback_alone() {
+    let bed = Bed::running();
+    let host = Host::new();
+    let app = bed.app("worker");
+    let script = r#"
+import os, socket
+def reach(port, host="127.0.0.1"):
+    with socket.socket() as s:
+        return s.connect_ex((host, port))
+with socket.create_server(("127.0.0.1", 0)) as own:
+    print(reach(int(os.environ["HOST_PORT"])), reach(80, "192.0.2.1"), reach(own.getsockname()[1]))
+print(sorted(name for _, name in socket.if_nameindex()), flush=True)
+import time; time.sleep(900)
+"#;
+    let file = app.home.join("worker.py");
+    std::fs::write(&file, script).expect("our own folder");
+    let more = format!("[env]\nHOST_PORT = \"{}\"\n[network]\nmode = \"private\"\n", host.port());
+    bed.profile(&app, &["/usr/bin/python3", file.to_str().expect("plain")], &more);
+    bed.start(&app);
+    let said = says(&bed, &app, 2);
+    assert_eq!(said, [format!("{} {} 0", libc::ECONNREFUSED, libc::ENETUNREACH), "['lo']".into()]);
+    bed.end();
+}
