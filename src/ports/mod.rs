@@ -5,11 +5,15 @@
 mod assembler;
 mod count;
 mod holder;
+mod maps;
 mod program;
 mod reach;
 mod settings;
+mod tenant;
+mod values;
 mod wall;
 
 pub use holder::{Holder, holder, is_taken};
 pub use settings::Settings;
-pub use wall::{Refusal, Tenant, Wall, try_out};
+pub use tenant::{Refusal, Tenant};
+pub use wall::{Wall, try_out};

@@ -6,129 +6,21 @@
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::net::IpAddr;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::program::{self, DATAGRAM};
-use super::{count, reach};
-use crate::model::{Peer, Port, PortLine, Protocol};
-use crate::sys::bpf::{self, Hook, Instruction, Map, MapKind};
-use crate::sys::ring::Ring;
+use super::maps::{LINKS, Maps};
+use super::reach;
+use super::tenant::Tenant;
+use super::values::{Key, LOOPBACK, NOBODY, Owner, Prefix, SECRETS};
+use crate::model::{Port, PortLine, Protocol};
+use crate::sys::bpf;
 use crate::sys::{clock, files};
-
-/// The most ports and environments of one host.
-const MOST_PORTS: u32 = 1 << 17;
-const MOST_ENVIRONMENTS: u32 = 4096;
-const MOST_MARKED: u32 = 1 << 14;
-const MOST_REACHED: u32 = 1 << 16;
-const MOST_PLACES: u32 = 4096;
-
-/// The owner of a port whose environment is stopped: no cgroup has this number.
-const NOBODY: u64 = u64::MAX;
-
-/// A port of one protocol, as the maps have it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Key(u32);
-
-impl Key {
-    fn bytes(self) -> [u8; 4] {
-        self.0.to_ne_bytes()
-    }
-}
-
-impl From<Port> for Key {
-    fn from(port: Port) -> Self {
-        let protocol = if port.proto == Protocol::Tcp { 0 } else { DATAGRAM };
-        Self(u32::from(port.port) | protocol)
-    }
-}
-
-impl From<Key> for Port {
-    fn from(key: Key) -> Self {
-        let proto = if key.0 & DATAGRAM == 0 { Protocol::Tcp } else { Protocol::Udp };
-        Self { port: (key.0 & 0xffff) as u16, proto }
-    }
-}
-
-/// The value of a port: its owner's cgroup, refusals of strangers, whether it is held.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Owner {
-    group: u64,
-    refused: u64,
-    held: u64,
-}
-
-impl Owner {
-    fn bytes(self) -> [u8; 24] {
-        let mut bytes = [0; 24];
-        for (to, from) in bytes.chunks_exact_mut(8).zip([self.group, self.refused, self.held]) {
-            to.copy_from_slice(&from.to_ne_bytes());
-        }
-        bytes
-    }
-
-    fn read(bytes: &[u8; 24]) -> Self {
-        let mut words = bytes.chunks_exact(8).map(|word| {
-            let mut number = [0; 8];
-            number.copy_from_slice(word);
-            u64::from_ne_bytes(number)
-        });
-        let mut next = || words.next().unwrap_or_default();
-        Self { group: next(), refused: next(), held: next() }
-    }
-}
-
-/// A part of all addresses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Prefix {
-    /// IPv4 mapped.
-    address: Ipv6Addr,
-    /// In bits.
-    length: u8,
-}
-
-impl Prefix {
-    fn of(address: IpAddr) -> Self {
-        Self { address: mapped(address), length: 128 }
-    }
-
-    fn bytes(self) -> [u8; 20] {
-        let mut bytes = [0; 20];
-        bytes[..4].copy_from_slice(&u32::from(self.length).to_ne_bytes());
-        bytes[4..].copy_from_slice(&self.address.octets());
-        bytes
-    }
-}
-
-fn mapped(address: IpAddr) -> Ipv6Addr {
-    match address {
-        IpAddr::V4(address) => address.to_ipv6_mapped(),
-        IpAddr::V6(address) => address,
-    }
-}
-
-/// Addresses of every host; the unspecified ones lead to it too.
-const LOOPBACK: [(Ipv6Addr, u8); 4] = [
-    (Ipv4Addr::new(127, 0, 0, 0).to_ipv6_mapped(), 104),
-    (Ipv4Addr::UNSPECIFIED.to_ipv6_mapped(), 128),
-    (Ipv6Addr::LOCALHOST, 128),
-    (Ipv6Addr::UNSPECIFIED, 128),
-];
-
-/// Where clouds tell a machine's credentials to whoever asks: most of them; Amazon's containers; Alibaba; Azure;
-/// Amazon over IPv6.
-const SECRETS: [IpAddr; 5] = [
-    IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)),
-    IpAddr::V4(Ipv4Addr::new(169, 254, 170, 2)),
-    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
-    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
-    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
-];
 
 /// How many connections a port got, those included that wait still.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,17 +44,6 @@ struct Saved {
 
 const SCHEMA: u32 = 3;
 
-/// Where the programs are attached, and how the kernel shows them.
-const LINKS: [(Hook, &str); 7] = [
-    (Hook::Bind4, "swrun_bind4"),
-    (Hook::Bind6, "swrun_bind6"),
-    (Hook::Connections, "swrun_count"),
-    (Hook::Connect4, "swrun_connect4"),
-    (Hook::Connect6, "swrun_connect6"),
-    (Hook::Send4, "swrun_send4"),
-    (Hook::Send6, "swrun_send6"),
-];
-
 /// Whether this kernel, and the rights of this process, allow a wall: its program is loaded and dropped.
 ///
 /// # Errors
@@ -176,83 +57,10 @@ pub fn try_out() -> io::Result<()> {
     Ok(())
 }
 
-/// The maps of a wall.
-#[derive(Debug)]
-struct Maps {
-    ports: Map<4, 24>,
-    tenants: Map<8, 4>,
-    rings: Map<8, 4>,
-    marked: Map<8, 4>,
-    /// Port to connections, and when their count began in milliseconds since 1970.
-    counts: Map<4, 16>,
-    /// [`Reach`] to nothing in particular.
-    allowed: Map<32, 4>,
-    /// Prefix length and address to what is there.
-    places: Map<20, 4>,
-}
-
-impl Maps {
-    fn create() -> io::Result<Self> {
-        let pattern = Ring::create("swrun_ring")?;
-        let trie = |name| Map::create(MapKind::LpmTrie, MOST_REACHED, name);
-        Ok(Self {
-            ports: Map::create(MapKind::Hash, MOST_PORTS, "swrun_ports")?,
-            tenants: Map::create(MapKind::Hash, MOST_ENVIRONMENTS, "swrun_tenants")?,
-            rings: Map::create_of_maps(MOST_ENVIRONMENTS, pattern.as_fd(), "swrun_rings")?,
-            marked: Map::create(MapKind::LruHash, MOST_MARKED, "swrun_marked")?,
-            counts: Map::create(MapKind::Hash, MOST_PORTS, "swrun_counts")?,
-            allowed: trie("swrun_allowed")?,
-            places: Map::create(MapKind::LpmTrie, MOST_PLACES, "swrun_places")?,
-        })
-    }
-
-    fn open(numbers: &[u32; 7]) -> io::Result<Self> {
-        let map = |at: usize| bpf::map_of_number(numbers[at]);
-        Ok(Self {
-            ports: Map::from_descriptor(map(0)?)?,
-            tenants: Map::from_descriptor(map(1)?)?,
-            rings: Map::from_descriptor(map(2)?)?,
-            marked: Map::from_descriptor(map(3)?)?,
-            counts: Map::from_descriptor(map(4)?)?,
-            allowed: Map::from_descriptor(map(5)?)?,
-            places: Map::from_descriptor(map(6)?)?,
-        })
-    }
-
-    fn descriptors(&self) -> [&OwnedFd; 7] {
-        [
-            self.ports.descriptor(),
-            self.tenants.descriptor(),
-            self.rings.descriptor(),
-            self.marked.descriptor(),
-            self.counts.descriptor(),
-            self.allowed.descriptor(),
-            self.places.descriptor(),
-        ]
-    }
-
-    /// The program of a hook.
-    fn program(&self, hook: Hook, level: u32, cookie: u64) -> Vec<Instruction> {
-        let [ports, tenants, rings, marked, counts, allowed, places] =
-            self.descriptors().map(|descriptor| descriptor.as_raw_fd());
-        match hook {
-            Hook::Bind4 | Hook::Bind6 => {
-                program::bind(program::Maps { ports, tenants, rings, marked }, level, cookie)
-            }
-            Hook::Connections => count::connections(counts, cookie),
-            Hook::Connect4 | Hook::Send4 | Hook::Connect6 | Hook::Send6 => {
-                let maps = reach::Maps { ports, tenants, rings, allowed, places };
-                let is_v6 = matches!(hook, Hook::Connect6 | Hook::Send6);
-                reach::connect(maps, level, cookie, is_v6)
-            }
-        }
-    }
-}
-
 /// The wall, opened.
 #[derive(Debug)]
 pub struct Wall {
-    maps: Maps,
+    pub(super) maps: Maps,
     /// Held, so that the programs stay attached.
     links: Vec<OwnedFd>,
 }
@@ -386,7 +194,7 @@ impl Wall {
     }
 
     /// Gives a port its owner; from the first one on its connections are counted.
-    fn set(&self, key: Key, owner: Owner) -> io::Result<()> {
+    pub(super) fn set(&self, key: Key, owner: Owner) -> io::Result<()> {
         if self.maps.counts.get(&key.bytes())?.is_none() {
             let mut begun = [0; 16];
             begun[8..].copy_from_slice(&clock::wall_millis().to_ne_bytes());
@@ -395,7 +203,7 @@ impl Wall {
         self.maps.ports.set(&key.bytes(), &owner.bytes())
     }
 
-    fn free(&self, key: Key) -> io::Result<()> {
+    pub(super) fn free(&self, key: Key) -> io::Result<()> {
         self.maps.ports.remove(&key.bytes())?;
         self.maps.counts.remove(&key.bytes())
     }
@@ -426,7 +234,7 @@ impl Wall {
         }
     }
 
-    fn owner(&self, key: Key) -> io::Result<Option<Owner>> {
+    pub(super) fn owner(&self, key: Key) -> io::Result<Option<Owner>> {
         Ok(self.maps.ports.get(&key.bytes())?.as_ref().map(Owner::read))
     }
 
@@ -441,185 +249,7 @@ impl Wall {
         let keys = self.maps.ports.keys()?.into_iter().map(|bytes| Key(u32::from_ne_bytes(bytes)));
         let is_own = |key: &Key| matches!(self.owner(*key), Ok(Some(owner)) if owner.group == id);
         let owned = keys.filter(is_own).map(Port::from).collect();
-        Ok(Tenant { wall: self, id, ring: None, owned, withheld: Vec::new() })
-    }
-}
-
-/// An environment behind the wall: it may bind what it owns, and nothing else.
-#[derive(Debug)]
-pub struct Tenant {
-    wall: Wall,
-    id: u64,
-    /// Where the program tells of refusals.
-    ring: Option<Ring>,
-    owned: Vec<Port>,
-    /// Owned before, and not to be bound again.
-    withheld: Vec<Port>,
-}
-
-/// What the program looks up: length in bits, environment, port, address.
-fn key_of(environment: u64, peer: &Peer) -> [u8; 32] {
-    let mut key = [0; 32];
-    let length = 96
-        + match peer.address {
-            IpAddr::V4(_) => 96 + u32::from(peer.prefix),
-            IpAddr::V6(_) => u32::from(peer.prefix),
-        };
-    key[..4].copy_from_slice(&length.to_ne_bytes());
-    key[4..12].copy_from_slice(&environment.to_ne_bytes());
-    key[12..16].copy_from_slice(&u32::from(peer.port).to_ne_bytes());
-    key[16..].copy_from_slice(&mapped(peer.address).octets());
-    key
-}
-
-/// A bind(2) or connection that was refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
-    /// The process, as the host sees it.
-    pub pid: u32,
-    /// Its user.
-    pub uid: u32,
-    /// What it wanted.
-    pub port: Port,
-    /// Where, if it was a connection.
-    pub to: Option<IpAddr>,
-    /// It is not of this environment: it wanted a port of ours.
-    pub is_stranger: bool,
-    /// The thread's name: the program's own text.
-    pub program: String,
-}
-
-impl Tenant {
-    /// Has refusals told from here on. Not at once with `enter`: the kernel waits for a grace period of all
-    /// its CPUs, some 10 ms, before a map of maps has changed.
-    ///
-    /// # Errors
-    /// bpf(2), mmap(2).
-    pub fn listen_to_refusals(&mut self) -> io::Result<()> {
-        if self.ring.is_none() {
-            let ring = Ring::create("swrun_ring")?;
-            let number = ring.as_fd().as_raw_fd().cast_unsigned();
-            self.wall.maps.rings.set(&self.id.to_ne_bytes(), &number.to_ne_bytes())?;
-            self.ring = Some(ring);
-        }
-        Ok(())
-    }
-
-    /// May connect to `peers` whatever else is refused; with `is_declared` to nothing else.
-    ///
-    /// # Errors
-    /// bpf(2).
-    pub fn reach(&mut self, peers: &[Peer], is_declared: bool) -> io::Result<()> {
-        let wanted: Vec<[u8; 32]> = peers.iter().map(|peer| key_of(self.id, peer)).collect();
-        let allowed = &self.wall.maps.allowed;
-        for key in wanted.iter() {
-            allowed.set(key, &1_u32.to_ne_bytes())?;
-        }
-        for key in allowed.keys()? {
-            if key[4..12] == self.id.to_ne_bytes() && !wanted.contains(&key) {
-                allowed.remove(&key)?;
-            }
-        }
-        let flags = if is_declared { 1 | reach::DECLARED } else { 1 };
-        self.wall.maps.tenants.set(&self.id.to_ne_bytes(), &flags.to_ne_bytes())
-    }
-
-    /// Owns exactly `ports`; with `is_held` their sockets are such that a second can be bound beside one
-    /// that is held. Nobody may bind those of `withheld`, as long as this is so.
-    ///
-    /// # Errors
-    /// bpf(2).
-    pub fn own(&mut self, ports: &[Port], withheld: &[Port], is_held: bool) -> io::Result<()> {
-        let mut before = std::mem::take(&mut self.owned);
-        before.append(&mut self.withheld);
-        for port in before.into_iter().filter(|port| !ports.contains(port)) {
-            let key = Key::from(port);
-            match self.wall.owner(key)? {
-                Some(owner) if withheld.contains(&port) && owner.group == self.id => {
-                    self.wall.set(key, Owner { group: NOBODY, ..owner })?;
-                    self.withheld.push(port);
-                }
-                // Another environment's profile may have got it meanwhile.
-                Some(owner) if [self.id, NOBODY].contains(&owner.group) => self.wall.free(key)?,
-                _ => {}
-            }
-        }
-        for port in ports {
-            let key = Key::from(*port);
-            let refused = self.wall.owner(key)?.map_or(0, |owner| owner.refused);
-            let owner = Owner { group: self.id, refused, held: u64::from(is_held) };
-            self.wall.set(key, owner)?;
-        }
-        self.owned = ports.to_vec();
-        Ok(())
-    }
-
-    /// Moves out: the ports stay reserved, for nobody.
-    pub fn leave(&mut self) {
-        for port in std::mem::take(&mut self.owned) {
-            let key = Key::from(port);
-            if let Ok(Some(owner)) = self.wall.owner(key)
-                && owner.group == self.id
-            {
-                let owner = Owner { group: NOBODY, held: 0, ..owner };
-                let _ = self.wall.maps.ports.set(&key.bytes(), &owner.bytes());
-            }
-        }
-        let _ = self.reach(&[], true);
-        let _ = self.wall.maps.tenants.remove(&self.id.to_ne_bytes());
-        if self.ring.take().is_some() {
-            let _ = self.wall.maps.rings.remove(&self.id.to_ne_bytes());
-        }
-    }
-
-    /// Whether the socket of `cookie` got SO_REUSEPORT from the wall, and did not ask for it itself.
-    #[must_use]
-    pub fn was_marked(&self, cookie: u64) -> bool {
-        matches!(self.wall.maps.marked.get(&cookie.to_ne_bytes()), Ok(Some(_)))
-    }
-
-    /// What was refused since the last time.
-    pub fn refusals(&mut self) -> Vec<Refusal> {
-        let mut refusals = Vec::new();
-        if let Some(ring) = &mut self.ring {
-            ring.drain(|record| refusals.extend(Refusal::read(record)));
-        }
-        refusals
-    }
-
-    /// Readable when something was refused.
-    #[must_use]
-    pub fn ring(&self) -> Option<BorrowedFd<'_>> {
-        self.ring.as_ref().map(Ring::as_fd)
-    }
-
-    /// For what is known of a port, its owner or not.
-    #[must_use]
-    pub fn wall(&self) -> &Wall {
-        &self.wall
-    }
-}
-
-impl Refusal {
-    fn read(record: &[u8]) -> Option<Self> {
-        let word = |at: usize| {
-            let bytes = record.get(at..at + 4)?;
-            Some(u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
-        };
-        let name = record.get(16..32)?.split(|byte| *byte == 0).next()?;
-        Some(Self {
-            pid: word(0)?,
-            uid: word(4)?,
-            port: Key(word(8)?).into(),
-            is_stranger: word(12)? == 1,
-            to: (word(12)? == reach::CONNECTION)
-                .then(|| {
-                    let bytes: [u8; 16] = record.get(32..48)?.try_into().ok()?;
-                    Some(Ipv6Addr::from(bytes).to_canonical())
-                })
-                .flatten(),
-            program: String::from_utf8_lossy(name).into_owned(),
-        })
+        Ok(Tenant::new(self, id, owned))
     }
 }
 
