@@ -16,5 +16,8 @@ pub fn apply(limits: &Limits) -> io::Result<()> {
     // 1, not 0: a core handler behind a pipe is run as root on the host even at 0 (core(5)); exactly
     // 1 stops it.
     setrlimit(Resource::Core, both(1))?;
+    // Whatever whoever started the runner was given: no real-time priority, no better one than it has.
+    setrlimit(Resource::Rtprio, both(0))?;
+    setrlimit(Resource::Nice, both(0))?;
     Ok(())
 }

@@ -60,14 +60,19 @@ const SYSTEM: [&str; 7] = ["usr", "bin", "sbin", "lib", "lib32", "lib64", "libx3
 const OF_SYSFS: [&str; 2] = ["sys/devices/system", "sys/kernel/mm"];
 
 /// What is hidden of `/proc`: what the kernel tells of the whole machine, as container runtimes hide it.
-const HIDDEN: [&str; 11] = [
+const HIDDEN: [&str; 16] = [
     "acpi",
     "asound",
+    "cmdline",
+    "diskstats",
     "interrupts",
+    "kallsyms",
     "kcore",
     "key-users",
     "keys",
     "latency_stats",
+    "modules",
+    "partitions",
     "sched_debug",
     "scsi",
     "timer_list",
@@ -75,7 +80,7 @@ const HIDDEN: [&str; 11] = [
 ];
 
 /// What is read-only of `/proc`, beside the modes of the files.
-const READ_ONLY: [&str; 5] = ["bus", "fs", "irq", "sys", "sysrq-trigger"];
+const READ_ONLY: [&str; 6] = ["bus", "fs", "irq", "pressure", "sys", "sysrq-trigger"];
 
 const OF_KERNEL: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);
 
