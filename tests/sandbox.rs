@@ -67,6 +67,30 @@ fn a_profile_allows_what_an_app_truly_needs() {
 }
 
 #[test]
+fn show_tells_the_walls_as_they_are_found() {
+    let bed = Bed::running();
+    let app = python(&bed, "shop", "serve()", "");
+    bed.start(&app);
+    let shown: Value = serde_json::from_str(&bed.ok(&["show", "shop", "--json"])).expect("JSON");
+    let stand = |wall: &str| {
+        let lines = shown["security"].as_array().expect("a list");
+        let line = lines.iter().find(|line| line["wall"] == wall);
+        line.unwrap_or_else(|| panic!("{wall}: {lines:#?}"))["stand"].clone()
+    };
+    for wall in ["user", "capabilities", "privileges", "system calls", "namespaces", "ports"] {
+        assert_eq!(stand(wall), "firm", "{wall}");
+    }
+    assert_eq!((stand("connections"), stand("code")), ("weaker".into(), "open".into()));
+    let page = bed.ok(&["show", "shop", "--security"]);
+    assert!(page.starts_with("walls of shop") && page.contains("none in all five sets"), "{page}");
+    // Stopped, there is no process to look at.
+    bed.ok(&["stop", "shop"]);
+    let page = bed.ok(&["show", "shop", "--security"]);
+    assert!(page.contains("its process could not be looked at"), "{page}");
+    bed.end();
+}
+
+#[test]
 fn refusals_without_pause_disturb_nobody() {
     let bed = Bed::running();
     let blog = python(&bed, "blog", "serve()", "");

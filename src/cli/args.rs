@@ -255,6 +255,9 @@ pub struct Show {
     /// The environment, by name or target
     #[arg(value_name = "ENV", value_parser = NonEmptyStringValueParser::new())]
     pub environment: String,
+    /// The walls round it, as they are found, and what is open
+    #[arg(long)]
+    pub security: bool,
     /// One JSON document on stdout
     #[arg(long)]
     pub json: bool,

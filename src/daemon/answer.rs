@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::registry::{Entry, Runner};
+use super::security::{self, Facts};
 use super::{adhoc, evict, orders};
 use crate::formats::{journal, memory_file, spec_file};
 use crate::model::{
@@ -432,8 +433,12 @@ async fn show(runner: &Rc<Runner>, entries: Vec<Rc<Entry>>) -> Result<Answer, Re
     let events = journal::last(&runner.places.journal(&entry.name), 10).map_err(|e| {
         refusal("failed", format!("could not read the journal of \"{}\": {e}", entry.name))
     })?;
+    let is_unified = runner.driver.kind() == "unified";
+    let facts = Facts::look(status.pid, runner.walls.stands(), is_unified);
+    let security = spec.as_ref().map_or_else(Vec::new, |spec| security::judge(&facts, spec));
     Ok(Answer::Show(Box::new(ShowDocument {
         status,
+        security,
         spec,
         env_keys,
         processes: processes(pids).await,

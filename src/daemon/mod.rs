@@ -17,6 +17,7 @@ mod peers;
 mod profiles;
 mod registry;
 mod scope;
+mod security;
 mod server;
 mod state;
 mod wall;

@@ -1,5 +1,6 @@
 //! What the cage lets through beyond its defaults.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -39,6 +40,21 @@ pub struct Target {
     pub prefix: Option<u8>,
     /// The port; 0 is any.
     pub port: u16,
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let prefix = self.prefix.map_or_else(String::new, |prefix| format!("/{prefix}"));
+        match self.host.as_deref() {
+            None => f.write_str("*")?,
+            Some(host) if host.contains(':') => write!(f, "[{host}{prefix}]")?,
+            Some(host) => write!(f, "{host}{prefix}")?,
+        }
+        match self.port {
+            0 => f.write_str(":*"),
+            port => write!(f, ":{port}"),
+        }
+    }
 }
 
 /// A place to connect to.

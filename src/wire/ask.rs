@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{EnvSpec, EnvironmentStatus, Event, PortsDocument, StatusDocument};
+use crate::model::{EnvSpec, EnvironmentStatus, Event, PortsDocument, StatusDocument, WallLine};
 
 /// What is asked of the runner. `targets` are names or targets of environments; none is all.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -151,6 +151,9 @@ pub struct ShowDocument {
     pub cgroup: Option<String>,
     /// The last events, oldest first.
     pub events: Vec<Event>,
+    /// The walls round it.
+    #[serde(default)]
+    pub security: Vec<WallLine>,
     /// The folder of its logs.
     pub logs: PathBuf,
 }

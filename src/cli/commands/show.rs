@@ -8,7 +8,7 @@ use crate::cli::args::Show;
 use crate::cli::client::{self, PATIENCE};
 use crate::cli::exit::{Ended, Exit};
 use crate::cli::output::Output;
-use crate::cli::show::environment::lines;
+use crate::cli::show::environment::{lines, security};
 use crate::cli::show::table::Style;
 use crate::formats::clean::clean_into;
 use crate::formats::log_back::{Verdict, find_last};
@@ -28,6 +28,12 @@ pub fn run(places: &Places, show: &Show, output: &mut Output) -> Ended {
     };
     if show.json {
         output.json(&document)?;
+        return Ok(Exit::Done);
+    }
+    if show.security {
+        for line in security(&document, output.colour) {
+            output.line(&line)?;
+        }
         return Ok(Exit::Done);
     }
     for line in lines(&document, Timestamp::now(), output.colour) {

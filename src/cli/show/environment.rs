@@ -9,7 +9,7 @@ use super::table::Style;
 use super::words::{bytes, event, last_exit_long, seconds};
 use crate::formats::clean::clean;
 use crate::model::{
-    EnvSpec, EnvironmentStatus, RestartPolicy, Wanted, format_bytes, format_duration,
+    EnvSpec, EnvironmentStatus, RestartPolicy, Stand, Wanted, format_bytes, format_duration,
 };
 use crate::wire::ask::{ProcessLine, ShowDocument};
 
@@ -44,6 +44,23 @@ pub fn lines(document: &ShowDocument, now: Timestamp, colour: bool) -> Vec<Strin
     }
     if document.events.is_empty() {
         page.lines.push("  none".into());
+    }
+    page.lines
+}
+
+/// The walls round it.
+#[must_use]
+pub fn security(document: &ShowDocument, colour: bool) -> Vec<String> {
+    let mut page = Page { lines: Vec::new(), colour };
+    page.section(&format!("walls of {}", clean(&document.status.name)));
+    for line in &document.security {
+        let style = match line.stand {
+            Stand::Firm => Style::Good,
+            Stand::Weaker => Style::Warn,
+            Stand::Open | Stand::Unknown => Style::Bad,
+        };
+        let stand = style.paint(&format!("{:<7}", line.stand.word()), colour);
+        page.lines.push(format!("  {:<13} {stand}  {}", clean(&line.wall), clean(&line.text)));
     }
     page.lines
 }
@@ -246,11 +263,18 @@ mod tests {
     use super::*;
     use crate::model::{
         Cause, EnvFile, EnvName, Event, EventKind, Identity, Limits, Network, Restart, SPEC_SCHEMA,
-        Sandbox, Stop, StopSignal,
+        Sandbox, Stop, StopSignal, WallLine,
     };
 
     fn process(pid: i32, parent: i32, title: &str) -> ProcessLine {
         ProcessLine { pid, parent, rss: Some(50 << 20), title: title.into() }
+    }
+
+    #[test]
+    fn walls_are_told_one_a_line() {
+        let lines = security(&document(), false);
+        assert_eq!(lines[0], "walls of backend-prod");
+        assert_eq!(lines[1], "  code          open     no\\x1b[31m");
     }
 
     pub fn document() -> ShowDocument {
@@ -306,6 +330,11 @@ mod tests {
         ShowDocument {
             status: online("backend-prod", "prod", 3002),
             spec: Some(spec),
+            security: vec![WallLine {
+                wall: "code".into(),
+                stand: Stand::Open,
+                text: "no\u{1b}[31m".into(),
+            }],
             env_keys: vec!["NODE_ENV".into(), "PORT".into()],
             processes: vec![
                 process(12, 11, "worker\x1b[31m"),
