@@ -1,7 +1,7 @@
 //! swrun: runs the backends of one server, each in its own cage, and keeps them up.
 //!
 //! The house stands on floors (`docs/architecture.md`): a module uses only floors below its own,
-//! and the four roles (`init`, `monitor`, `daemon`, `cli`) never use one another.
+//! and the five roles (`init`, `monitor`, `once`, `daemon`, `cli`) never use one another.
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 pub mod cgroup;
@@ -13,6 +13,7 @@ pub mod init;
 pub mod lifecycle;
 pub mod model;
 pub mod monitor;
+pub mod once;
 pub mod policy;
 pub mod ports;
 pub mod privilege;
@@ -32,6 +33,7 @@ pub fn main() -> ExitCode {
     let role = std::env::args_os().nth(1);
     match role.as_deref().and_then(|role| role.to_str()) {
         Some(monitor::ROLE) => monitor::main(init::main),
+        Some(wire::once::ROLE) => once::main(init::main),
         Some(reader::ROLE) => reader::main(),
         Some(sample::ROLE) => sample::main(),
         _ => match cli::main() {

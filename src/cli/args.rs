@@ -69,6 +69,8 @@ pub enum Command {
     /// Show all that is known of one environment
     #[command(aliases = ["describe", "desc", "info"])]
     Show(Show),
+    /// Run a command in the cage of an environment, running or not
+    Exec(Exec),
     /// Show the last log lines, then follow
     #[command(alias = "log")]
     Logs(Logs),
@@ -261,6 +263,17 @@ pub struct Show {
     /// One JSON document on stdout
     #[arg(long)]
     pub json: bool,
+}
+
+/// `swrun exec`.
+#[derive(Debug, clap::Args)]
+pub struct Exec {
+    /// The environment, by name or target
+    #[arg(value_name = "ENV", value_parser = NonEmptyStringValueParser::new())]
+    pub environment: String,
+    /// The program and its arguments, after "--"
+    #[arg(value_name = "CMD", last = true, required = true)]
+    pub command: Vec<String>,
 }
 
 /// `swrun logs`.

@@ -68,7 +68,7 @@ pub fn unexpected() -> Failure {
 /// the operator's to choose.
 fn is_waiting(ask: &Ask) -> bool {
     match ask {
-        Ask::Status { .. } | Ask::Show { .. } | Ask::Ports { .. } => false,
+        Ask::Status { .. } | Ask::Show { .. } | Ask::Ports { .. } | Ask::Exec { .. } => false,
         Ask::Start(order)
         | Ask::Stop(order)
         | Ask::Restart(order)

@@ -97,6 +97,7 @@ fn run(args: &Args, output: &mut Output) -> Ended {
         Command::Delete(order) => commands::order::delete(&places, order, output),
         Command::Status(status) => commands::status::run(&places, status, output),
         Command::Show(show) => commands::show::run(&places, show, output),
+        Command::Exec(exec) => commands::exec::run(&places, exec),
         Command::Logs(logs) => commands::logs::run(&places, logs, output),
         Command::Errors(errors) => commands::errors::run(&places, errors, output),
         Command::Kill => commands::kill::run(&places, output),

@@ -17,6 +17,7 @@ use crate::model::{
 use crate::policy::access::{Class, Peer, is_allowed};
 use crate::wire::ask::{AdHoc, Answer, Ask, Order, Outcome, ProcessLine, Refusal, ShowDocument};
 use crate::wire::keep::{Full, Reply, Request};
+use crate::wire::once::Ticket;
 
 /// How long a monitor may take to report; after that its numbers are unknown.
 const REPORT_WITHIN: Duration = Duration::from_secs(1);
@@ -38,6 +39,10 @@ pub async fn answer(
         },
         Ask::Show { target } => match select(&runner, &peer, &[target], Class::See) {
             Ok(entries) => show(&runner, entries).await,
+            Err(refusal) => Err(refusal),
+        },
+        Ask::Exec { target } => match select(&runner, &peer, &[target], Class::Admin) {
+            Ok(entries) => ticket(&runner, entries).await,
             Err(refusal) => Err(refusal),
         },
         Ask::Start(order) => {
@@ -411,12 +416,40 @@ fn without_monitor(runner: &Rc<Runner>, entry: &Rc<Entry>) -> EnvironmentStatus 
     }
 }
 
-async fn show(runner: &Rc<Runner>, entries: Vec<Rc<Entry>>) -> Result<Answer, Refusal> {
-    let [entry] = entries.as_slice() else {
-        let names: Vec<_> = entries.iter().map(|entry| entry.name.as_str()).collect();
-        let text = format!("that names several environments: {}", names.join(", "));
-        return Err(refusal("bad-request", text));
+/// What a command in the cage of an environment needs.
+async fn ticket(runner: &Rc<Runner>, entries: Vec<Rc<Entry>>) -> Result<Answer, Refusal> {
+    let entry = one(&entries)?;
+    let failed = |text: String| refusal("failed", format!("\"{}\" {text}", entry.name));
+    let is_new = !entry.seen().is_connected;
+    if is_new {
+        // As a start would find it.
+        orders::renew_spec(runner, entry).await.map_err(failed)?;
+    }
+    let spec = saved_spec(runner, &entry.name)
+        .ok_or_else(|| failed("has no spec: it was never started".to_owned()))?;
+    let group = match is_new {
+        true => runner.layout.group_of(&entry.name),
+        false => entry.group.borrow().clone(),
     };
+    let places = &runner.places;
+    let etc = (places.etc_of_cages(), places.monitor(&entry.name));
+    Ok(Answer::Exec(Box::new(Ticket { spec, group, is_new, etc })))
+}
+
+/// The only one.
+fn one(entries: &[Rc<Entry>]) -> Result<&Rc<Entry>, Refusal> {
+    match entries {
+        [entry] => Ok(entry),
+        _ => {
+            let names: Vec<_> = entries.iter().map(|entry| entry.name.as_str()).collect();
+            let text = format!("that names several environments: {}", names.join(", "));
+            Err(refusal("bad-request", text))
+        }
+    }
+}
+
+async fn show(runner: &Rc<Runner>, entries: Vec<Rc<Entry>>) -> Result<Answer, Refusal> {
+    let entry = one(&entries)?;
     let status = environment(runner, entry).await;
     let mut spec = saved_spec(runner, &entry.name)
         .or_else(|| entry.known.borrow().as_ref().and_then(|known| known.spec.clone()));

@@ -98,6 +98,14 @@ impl Layout {
         }
     }
 
+    /// The group of an environment that is stopped; `None` where systemd makes it.
+    pub fn group_of(&self, name: &EnvName) -> Option<PathBuf> {
+        match self {
+            Self::Units => None,
+            Self::Direct { base, .. } => Some(base.join(name.as_str())),
+        }
+    }
+
     /// Asks systemd to stop the unit, since it would start a monitor again that ends by itself;
     /// `false` where the monitor is to be asked directly.
     ///

@@ -134,6 +134,11 @@ fn become_app(
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWCGROUP)
         .map_err(|e| Failure::new("take a cgroup namespace", &e.into()))?;
     rustix::process::setsid().map_err(at("lead a session"))?;
+    if rustix::termios::isatty(rustix::stdio::stdin()) {
+        // A terminal of its own (swrun exec): keys are signals to this session.
+        rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())
+            .map_err(at("take the terminal"))?;
+    }
     limits::apply(&spec.limits).map_err(|e| Failure::new("set the resource limits", &e))?;
     // The pipes are made by root: `/dev/stdout` and `/dev/stderr` are opened anew by those who use them.
     let (uid, gid) = (Uid::from_raw(spec.identity.uid), Gid::from_raw(spec.identity.gid));

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::once::Ticket;
 use crate::model::{EnvSpec, EnvironmentStatus, Event, PortsDocument, StatusDocument, WallLine};
 
 /// What is asked of the runner. `targets` are names or targets of environments; none is all.
@@ -19,6 +20,11 @@ pub enum Ask {
     },
     /// All that is known of one. See-class.
     Show {
+        /// Which.
+        target: String,
+    },
+    /// The cage of one, for a command of an operator's. Admin-class.
+    Exec {
         /// Which.
         target: String,
     },
@@ -104,6 +110,8 @@ pub enum Answer {
     Status(Box<StatusDocument>),
     /// To `Show`.
     Show(Box<ShowDocument>),
+    /// To `Exec`.
+    Exec(Box<Ticket>),
     /// To `Ports`.
     Ports(PortsDocument),
     /// To an order: one outcome for each environment.

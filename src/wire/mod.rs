@@ -5,3 +5,4 @@ pub mod ask;
 pub mod frame;
 pub mod keep;
 pub mod launch;
+pub mod once;

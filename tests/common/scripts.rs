@@ -1,4 +1,5 @@
 //! Python programs in environments: what they find they say.
+#![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::fs;
 use std::os::unix::fs::chown;

@@ -3,6 +3,7 @@
 pub mod check;
 pub mod doctor;
 pub mod errors;
+pub mod exec;
 pub mod kill;
 pub mod logs;
 pub mod order;

@@ -1,0 +1,186 @@
+//! A one-shot instance: a command of an operator's in exactly the cage of an environment, in a cgroup of its own
+//! below the environment's. Nothing joins the namespaces of an app that runs; the command gets no descriptor of
+//! the operator's, and its terminal is a fresh one.
+
+mod relay;
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::process::ExitCode;
+
+use syscalls::Sysno;
+
+use self::relay::{Ends, Relay};
+use crate::cgroup::{self, Driver};
+use crate::model::EnvSpec;
+use crate::privilege::etc::Etc;
+use crate::privilege::filter;
+use crate::sys::fork::{Birth, Child, INSTANCE_NAMESPACES, fork};
+use crate::sys::{channel, notify, passed};
+use crate::wire::launch::{Handed, Init, Launch, Report};
+use crate::wire::once::Once;
+
+/// It could not be done, and why is on stderr (as `env` and container runtimes have it).
+const EXIT_FAILED: u8 = 125;
+/// The command could not be executed.
+const EXIT_NOT_EXECUTED: u8 = 126;
+
+/// Numbers of instances that no monitor counts up to.
+const FIRST_ID: u32 = 1 << 30;
+
+/// Runs the role; the instance takes that of `init`.
+#[must_use]
+pub fn main(init: Init) -> ExitCode {
+    // What is made for the app to see is opened explicitly.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    let ended = std::env::args()
+        .nth(2)
+        .and_then(|word| word.parse().ok())
+        .ok_or_else(|| "this role is not for people: see \"swrun exec\"".to_owned())
+        .and_then(|number| order(number).map_err(|e| format!("could not read the order: {e}")))
+        .and_then(|once| run(once, init));
+    match ended {
+        Ok(code) => ExitCode::from(code),
+        Err(text) => {
+            eprintln!("swrun: {text}");
+            ExitCode::from(EXIT_FAILED)
+        }
+    }
+}
+
+fn order(number: i32) -> io::Result<Once> {
+    let mut text = String::new();
+    let descriptor = passed::take(&[number])?.pop().ok_or(io::ErrorKind::InvalidInput)?;
+    File::from(descriptor).read_to_string(&mut text)?;
+    Ok(serde_json::from_str(&text)?)
+}
+
+fn run(once: Once, init: Init) -> Result<u8, String> {
+    let Once { ticket, command, terminal } = once;
+    let mut spec = ticket.spec;
+    spec.command = command;
+    if let Some(terminal) = &terminal {
+        spec.env.insert("TERM".to_owned(), terminal.clone());
+    }
+    let driver = cgroup::detect(Path::new("/proc/self/mountinfo"), Path::new("/proc/self/cgroup"))
+        .map_err(|e| e.to_string())?;
+    let (base, is_new) = match ticket.group {
+        Some(group) => (group, ticket.is_new),
+        None => (driver.own_group().map_err(|e| e.to_string())?, true),
+    };
+    if is_new {
+        driver.prepare(&base, &spec.limits, std::process::id()).map_err(|e| e.to_string())?;
+    }
+    let (shared, own) = ticket.etc;
+    let etc = Etc { shared, own };
+    etc.renew(&spec).map_err(|e| format!("could not copy the files of /etc: {e}"))?;
+    let id = FIRST_ID + std::process::id();
+    let group = base.join("app").join(id.to_string());
+    let started = start(driver.as_ref(), &base, &spec, &etc, id, (init, terminal.is_some()));
+    let ended = started.map(Instance::until_end);
+    // Grandchildren too, which may have left its session.
+    let _ = driver.kill(&group);
+    let code = ended.map(|(relay, code)| {
+        relay.finish();
+        code
+    });
+    let _ = driver.remove(&group);
+    code
+}
+
+/// What runs.
+struct Instance {
+    report: OwnedFd,
+    relay: Relay,
+}
+
+fn start(
+    driver: &dyn Driver,
+    base: &Path,
+    spec: &EnvSpec,
+    etc: &Etc,
+    id: u32,
+    (init, has_terminal): (Init, bool),
+) -> Result<Instance, String> {
+    let entry = driver.create_instance(base, id, &spec.limits).map_err(|e| e.to_string())?;
+    let failed = |what: &str| {
+        let what = what.to_owned();
+        move |error: io::Error| format!("could not {what}: {error}")
+    };
+    let (report, report_end) = channel::pair().map_err(failed("make the report socket"))?;
+    let (relay, ends) = Relay::new(has_terminal).map_err(failed("make its channels"))?;
+    let Ends { input, out, err } = &ends;
+    let mut descriptors: Vec<BorrowedFd<'_>> =
+        [input, out, err, &report_end, &entry.group].map(|descriptor| descriptor.as_fd()).into();
+    descriptors.extend(entry.join.iter().map(|join| join.as_fd()));
+    let birth = Birth {
+        namespaces: INSTANCE_NAMESPACES
+            | if spec.network.is_private { libc::CLONE_NEWNET } else { 0 },
+        group: entry.init_group.as_fd(),
+        descriptors: &descriptors,
+    };
+    let etc = (etc.shared.as_path(), etc.own.as_path());
+    let launch = Launch { spec, id, rehearse: false, views: &entry.views, etc, is_walled: true };
+    let Child { .. } = fork(&birth, |given| {
+        let mut given = given.into_iter();
+        let (Some(report), Some(group)) = (given.next(), given.next()) else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        Ok(init(&launch, Handed { report, group, joins: given.collect() }))
+    })
+    .map_err(failed("start it"))?;
+    Ok(Instance { report, relay })
+}
+
+impl Instance {
+    /// Relays until the command has ended; gives its exit code, 128 and the signal's number, or 126.
+    fn until_end(mut self) -> (Relay, u8) {
+        let mut code = EXIT_FAILED;
+        while let Ok(Some(message)) = channel::receive(self.report.as_fd()) {
+            match serde_json::from_slice::<Report>(&message.bytes) {
+                Ok(Report::Started) => {
+                    self.relay.begin();
+                    // Behind the pidfd.
+                    if let Some(calls) = message.descriptors.into_iter().nth(1) {
+                        std::thread::spawn(move || answer(&calls));
+                    }
+                }
+                Ok(Report::Failed(failure)) => {
+                    eprintln!("swrun: {failure}");
+                    code = EXIT_NOT_EXECUTED;
+                }
+                Ok(Report::Ended { code: Some(exit), .. }) => code = exit as u8,
+                Ok(Report::Ended { signal, .. }) => code = 128 | signal.unwrap_or(0) as u8,
+                Err(error) => eprintln!("swrun: could not understand init: {error}"),
+            }
+        }
+        (self.relay, code)
+    }
+}
+
+/// Refuses what the cage refuses, and listen(2): ports are the running app's.
+fn answer(calls: &OwnedFd) {
+    loop {
+        let mut polled = [rustix::event::PollFd::new(calls, rustix::event::PollFlags::IN)];
+        if rustix::event::poll(&mut polled, None).is_err() {
+            continue;
+        }
+        match notify::waiting(calls.as_fd()) {
+            notify::Waiting::Ended => return,
+            notify::Waiting::Nothing => {}
+            notify::Waiting::Call => {
+                if let Ok(Some(call)) = notify::receive(calls.as_fd()) {
+                    let number = usize::try_from(call.number).ok().and_then(Sysno::new);
+                    let errno = match number {
+                        Some(Sysno::listen) => libc::EACCES,
+                        Some(number) => filter::errno_of(number),
+                        None => libc::ENOSYS,
+                    };
+                    let _ = notify::answer(calls.as_fd(), &call, errno);
+                }
+            }
+        }
+    }
+}
