@@ -148,6 +148,20 @@ fn become_app(
     identity::become_user(&spec.identity).map_err(|(step, e)| Failure::new(step, &e))?;
     keyring::leave_session().map_err(|e| Failure::new("leave the session key ring", &e))?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o027));
+    // Now, while init builds the cage: the kernel compiles the filter for an eighth of a millisecond.
+    let allowed: Vec<Sysno> =
+        spec.sandbox.allow_syscalls.iter().filter_map(|name| name.parse().ok()).collect();
+    let is_filtered = spec.sandbox.has(Wall::Syscalls);
+    if is_filtered {
+        let rules = filter::Rules { listens: launch.is_walled, allowed: &allowed };
+        let calls = filter::install(rules)
+            .map_err(|e| Failure::new("limit the system calls with seccomp", &e))?;
+        // Where the kernel has no such notification the monitor sees that none came, and goes on without.
+        if let Some(calls) = calls {
+            say(tell, &Step::Filtered, &[calls.as_fd()])
+                .map_err(|e| Failure::new("hand over the filter's descriptor", &e))?;
+        }
+    }
     // Up to here no path was looked up: until now there was the host's root. An init that failed to
     // build the cage closes its end, and says why itself.
     File::from(cage).read_exact(&mut [0]).map_err(|e| Failure::new("wait for the cage", &e))?;
@@ -165,17 +179,8 @@ fn become_app(
         landlock::enter(&spec.writable, ports.as_deref())
             .map_err(|e| Failure::new("limit the files with Landlock", &e))?;
     }
-    if spec.sandbox.has(Wall::Syscalls) {
-        let allowed: Vec<Sysno> =
-            spec.sandbox.allow_syscalls.iter().filter_map(|name| name.parse().ok()).collect();
-        let rules = filter::Rules { listens: launch.is_walled, allowed: &allowed };
-        let calls = filter::install(rules)
-            .map_err(|e| Failure::new("limit the system calls with seccomp", &e))?;
-        // Where the kernel has no such notification the monitor sees that none came, and goes on without.
-        if let Some(calls) = calls {
-            say(tell, &Step::Filtered, &[calls.as_fd()])
-                .map_err(|e| Failure::new("hand over the filter's descriptor", &e))?;
-        }
+    if is_filtered {
+        filter::finish(&allowed).map_err(|e| Failure::new("limit the system calls", &e))?;
     }
     if launch.rehearse {
         return Ok(());

@@ -104,7 +104,8 @@ impl Starter {
         let How { rehearse, is_walled } = how;
         if rehearse || !self.has_etc {
             // A rehearsal is one of a new spec.
-            self.etc.renew(spec).map_err(|e| Failure::new("copy the files of /etc", &e))?;
+            let made = if rehearse { self.etc.renew(spec) } else { self.etc.make(spec) };
+            made.map_err(|e| Failure::new("copy the files of /etc", &e))?;
             self.has_etc = true;
         }
         let place = match self.ready.take_if(|place| place.id == id) {

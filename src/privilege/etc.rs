@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use crate::model::{EnvSpec, Identity};
 use crate::sys::files;
@@ -96,6 +96,18 @@ enum Kind {
 type Wanted = BTreeMap<PathBuf, Kind>;
 
 impl Etc {
+    /// Makes what a start needs and is not there; what is there may be of yesterday, until `renew`.
+    ///
+    /// # Errors
+    /// A file could not be written.
+    pub fn make(&self, spec: &EnvSpec) -> io::Result<()> {
+        if !note_of(&self.shared).exists() {
+            return self.renew(spec);
+        }
+        self.make_places(spec)?;
+        self.renew_own(spec)
+    }
+
     /// Brings both folders up to date.
     ///
     /// # Errors
@@ -103,7 +115,13 @@ impl Etc {
     pub fn renew(&self, spec: &EnvSpec) -> io::Result<()> {
         let lock = files::lock_waiting(&files::with_suffix(&self.shared, ".lock"))?;
         copy(Path::new(SOURCE), &self.shared)?;
-        // Places for what the profile shows further of it.
+        drop(lock);
+        self.make_places(spec)?;
+        self.renew_own(spec)
+    }
+
+    /// Places for what the profile shows further of `/etc`.
+    fn make_places(&self, spec: &EnvSpec) -> io::Result<()> {
         for path in spec.read_only.iter().filter_map(|path| path.strip_prefix(SOURCE).ok()) {
             let (from, to) = (Path::new(SOURCE).join(path), self.shared.join(path));
             if from.is_dir() {
@@ -113,7 +131,10 @@ impl Etc {
                 files::replace_lightly(&to, b"", 0o644)?;
             }
         }
-        drop(lock);
+        Ok(())
+    }
+
+    fn renew_own(&self, spec: &EnvSpec) -> io::Result<()> {
         fs::create_dir_all(&self.own)?;
         let groups = fs::read_to_string("/etc/group").unwrap_or_default();
         let [passwd, group] = accounts(&spec.identity, spec.name.as_str(), &groups);
@@ -127,10 +148,15 @@ impl Etc {
     }
 }
 
+/// Where the list of what was copied lies.
+fn note_of(shared: &Path) -> PathBuf {
+    files::with_suffix(shared, ".list")
+}
+
 /// Copies what is shown of `source` to `target`, and removes what was copied before and is not there now.
 fn copy(source: &Path, target: &Path) -> io::Result<()> {
     let wanted = wanted(source);
-    let note = files::with_suffix(target, ".list");
+    let note = note_of(target);
     let list = format!("{wanted:?}");
     let before = fs::read_to_string(&note).unwrap_or_default();
     if before == list && target.is_dir() {
@@ -228,13 +254,35 @@ fn add(source: &Path, path: &Path, wanted: &mut Wanted) {
 /// A link that leads to what a cage has stays one; of another, such as that of a resolver to the host's
 /// `/run`, the file is copied.
 fn kind_of_link(source: &Path, from: &Path) -> Option<Kind> {
+    let leads_to = fs::read_link(from).ok()?;
+    let in_cage = |end: &Path| {
+        ["/usr", "/proc"].iter().any(|f| end.starts_with(f)) || end.starts_with(source)
+    };
+    // By its words first: a look at each of some hundred certificates would take ten milliseconds.
+    if in_cage(&by_words(&from.parent()?.join(&leads_to))) {
+        return Some(Kind::Link(leads_to));
+    }
     let end = fs::canonicalize(from).ok()?;
-    let in_cage = [Path::new("/usr"), Path::new("/proc"), source];
-    if in_cage.iter().any(|folder| end.starts_with(folder)) {
-        return fs::read_link(from).ok().map(Kind::Link);
+    if in_cage(&end) {
+        return Some(Kind::Link(leads_to));
     }
     let found = fs::symlink_metadata(&end).ok()?;
     (found.is_file() && found.mode() & 0o004 != 0).then(|| Kind::File(end, stamp(&found)))
+}
+
+/// The path without `..`, as if no part of it were a link.
+fn by_words(path: &Path) -> PathBuf {
+    let mut end = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => {
+                end.pop();
+            }
+            Component::CurDir => {}
+            part => end.push(part),
+        }
+    }
+    end
 }
 
 fn stamp(found: &fs::Metadata) -> [i64; 4] {
