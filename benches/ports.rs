@@ -26,6 +26,7 @@ app.get('/', (request, response) => setTimeout(() => {
   response.send('ok');
 }, 20));
 const kept = [];
+app.get('/fast', (request, response) => response.send('ok'));
 app.get('/leak', () => { for (;;) kept.push(Buffer.alloc(1 << 20, 1)); });
 const server = app.listen(Number(process.env.PORT));
 server.keepAliveTimeout = 60000;
@@ -231,9 +232,33 @@ fn throughput(bed: &Bed, app: &App) {
     assert_eq!(bed.status(app)["ports"][0]["state"], "held");
     assert_eq!(open.status(&other)["ports"][0]["state"], "listening");
     println!("\n| wrk, 64 connections | with the walls | without | ratio |\n|---|---|---|---|");
-    compare("Express, 20 ms a request", [(bed, app), (&open, &other)]);
+    let restart = |apps: [(&Bed, &App); 2]| {
+        for (bed, app) in apps {
+            bed.ok(&["restart", &app.name]);
+        }
+    };
+    let both = [(bed, app), (&open, &other)];
+    compare("Express, 20 ms a request", [app.port, other.port], "", || restart(both));
     let (walled, plain) = (nginx(bed), nginx(&open));
-    compare("nginx, connections kept", [(bed, &walled), (&open, &plain)]);
+    let both = [(bed, &walled), (&open, &plain)];
+    compare("nginx, connections kept", [walled.port, plain.port], "", || restart(both));
+    // Beside the same program of the same user, started by hand.
+    println!("\n| wrk, 64 connections | caged | bare | ratio |\n|---|---|---|---|");
+    let mut bare: Option<std::process::Child> = None;
+    let port = common::bed::free_port();
+    compare("Express, answers at once", [app.port, port], "fast", || {
+        bed.ok(&["restart", &app.name]);
+        end(&mut bare);
+        let uid = app.uid.to_string();
+        let child = Command::new("setpriv")
+            .args(["--reuid", &uid, "--regid", &uid, "--clear-groups", "node", "index.js"])
+            .current_dir(&app.home)
+            .env("PORT", port.to_string())
+            .spawn();
+        bare = Some(child.expect("util-linux"));
+        common::until("it listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+    });
+    end(&mut bare);
     for (bed, app) in [(bed, &walled), (&open, &plain)] {
         bed.ok(&["stop", &app.name]);
     }
@@ -242,19 +267,24 @@ fn throughput(bed: &Bed, app: &App) {
 
 /// Requests a second, median of 24: two a round, the second pair in the other order. Each round has processes
 /// of its own, since where one's memory happens to lie makes more of a difference than what is measured.
-fn compare(title: &str, [walled, plain]: [(&Bed, &App); 2]) {
+fn compare(title: &str, [one, other]: [u16; 2], path: &str, mut renew: impl FnMut()) {
     let (mut with, mut without) = (Series::default(), Series::default());
     for _ in 0..12 {
-        for (bed, app) in [walled, plain] {
-            bed.ok(&["restart", &app.name]);
-        }
-        with.add(wrk(walled.1.port));
-        without.add(wrk(plain.1.port));
-        without.add(wrk(plain.1.port));
-        with.add(wrk(walled.1.port));
+        renew();
+        with.add(wrk(one, path));
+        without.add(wrk(other, path));
+        without.add(wrk(other, path));
+        with.add(wrk(one, path));
     }
     let (with, without) = (with.median(), without.median());
     println!("| {title} | {with:.0} | {without:.0} | {:.3} |", with / without);
+}
+
+fn end(child: &mut Option<std::process::Child>) {
+    if let Some(mut child) = child.take() {
+        child.kill().expect("ours");
+        child.wait().expect("its end");
+    }
 }
 
 /// One worker on the first CPU; wrk is on the second.
@@ -271,8 +301,8 @@ fn nginx(bed: &Bed) -> App {
     app
 }
 
-fn wrk(port: u16) -> f64 {
-    let url = format!("http://127.0.0.1:{port}/");
+fn wrk(port: u16, path: &str) -> f64 {
+    let url = format!("http://127.0.0.1:{port}/{path}");
     let output =
         Command::new("taskset").args(["-c", "1", "wrk", "-t1", "-c64", "-d2s", &url]).output();
     let output = output.expect("wrk is there: apt-get install wrk");

@@ -67,6 +67,18 @@ fn a_stopped_environment_has_its_cage_too() {
     let _app = python(&bed, "shop", "serve()", "");
     bed.ok(&["start", "--no-wait", "shop"]);
     bed.ok(&["stop", "shop"]);
+    // The same walls: it binds no port, and reaches no secret of a cloud.
+    let script = "exec /usr/bin/python3 -c 'import socket\nfor what in (lambda: socket.create_server((\"\", 4567)), \
+                  lambda: socket.create_connection((\"169.254.169.254\", 80), 2)):\n try: what(); print(\"open\")\n \
+                  except OSError as error: print(error.errno)'";
+    let output = exec(&bed, script, "");
+    assert_eq!(texts(&output).0, "13\n13\n", "{:?}", texts(&output));
+    let output = exec(&bed, "cat /dev/stdin", "by name");
+    assert_eq!(
+        (texts(&output).0.as_str(), output.status.code()),
+        ("by name", Some(0)),
+        "{output:?}"
+    );
     let output = exec(&bed, "echo in; kill -9 $$", "");
     assert_eq!((texts(&output).0.as_str(), output.status.code()), ("in\n", Some(137)));
     let output = Command::new(bed::swrun())
@@ -75,7 +87,7 @@ fn a_stopped_environment_has_its_cage_too() {
         .output()
         .expect("the program under test");
     let (_, err) = texts(&output);
-    assert_eq!(output.status.code(), Some(126), "{err}");
+    assert_eq!(output.status.code(), Some(127), "{err}");
     assert!(err.contains("could not execute \"/no/such/program\""), "{err}");
     // And it can be started as before.
     bed.ok(&["start", "shop"]);
@@ -125,9 +137,13 @@ def until(what):
     while what not in shown:
         shown += os.read(master, 4096)
 until(b"ready")
-os.write(master, b"stty size; tty; echo sum $((40 + 2)); sleep 100\n")
+os.write(master, b"stty size; tty; echo sum $((40 + 2))\n")
 until(b"sum 42")
+# What it shows is put together, so that the echo of what was typed is not taken for it.
+os.write(master, b"python3 -c 'print(\"snoo\" + \"ze\", flush=True); import time; time.sleep(300)'\n")
+until(b"snooze")
 os.write(master, b"\x03")
+until(b"KeyboardInterrupt")
 os.write(master, b"python3 -c 'import fcntl, termios; fcntl.ioctl(0, termios.TIOCSTI, b\"x\")'\n")
 until(b"not permitted")
 os.write(master, b"exit 5\n")

@@ -97,6 +97,64 @@ threading.Thread(target=own).start()
     bed.end();
 }
 
+/// An address that the host gets later is this host's too, and what is sent to all reaches no other environment.
+#[test]
+fn neither_a_new_address_nor_one_of_all_leads_around() {
+    let bed = Bed::running();
+    let host = Host::new();
+    let script = r#"
+say("up")
+while "10.99.0.1" not in open("/proc/net/fib_trie").read(): time.sleep(0.01)
+# Until the runner has heard of it.
+for _ in range(500):
+    if reach(OTHER, "10.99.0.1") == "EACCES": break
+    time.sleep(0.01)
+say(reach(OTHER, "10.99.0.1"), reach(HOST, "10.99.0.1"))
+with socket(AF_INET, SOCK_DGRAM) as s:
+    s.setsockopt(SOL_SOCKET, SO_BROADCAST, 1)
+    say(outcome(lambda: s.sendto(b"x", ("224.0.0.1", OTHER))), outcome(lambda: s.sendto(b"x", ("255.255.255.255", OTHER))))
+say(outcome(lambda: socket(AF_INET, SOCK_DGRAM, 1)))
+"#;
+    let (app, victim) = shop(&bed, &host, script, "");
+    // The victim's UDP port of the same number is its own too.
+    let path = bed.profile_path(&victim);
+    let text = std::fs::read_to_string(&path).expect("just written");
+    let ports = format!("ports = [{}]", victim.port);
+    let both = format!("ports = [{0}, \"{0}/udp\"]", victim.port);
+    std::fs::write(&path, text.replace(&ports, &both)).expect("our own file");
+    bed.ok(&["restart", "victim"]);
+    bed.ok(&["start", "--no-wait", "shop"]);
+    says(&bed, &app, 1);
+    let added = std::process::Command::new("ip")
+        .args(["addr", "add", "10.99.0.1/32", "dev", "lo"])
+        .status();
+    assert!(added.is_ok_and(|status| status.success()), "ip: install iproute2");
+    let said = says(&bed, &app, 4);
+    assert_eq!(said[1..], ["EACCES ok", "EACCES EACCES", "EAFNOSUPPORT"]);
+    bed.end();
+}
+
+/// A name that somebody else may lead anywhere opens no port of another environment.
+#[test]
+fn what_is_not_written_out_opens_no_other_environment() {
+    let bed = Bed::running();
+    let host = Host::new();
+    let script =
+        "say(reach(OTHER), reach(HOST), reach(80, '169.254.169.254'), reach(OTHER, '192.0.2.1'))";
+    let (app, victim) = shop(&bed, &host, script, "");
+    let path = bed.profile_path(&app);
+    let text = std::fs::read_to_string(&path).expect("just written");
+    let section = format!(
+        "[network]\nconnect = \"declared\"\nallow-connect = [\"*:{}\", \"*:{}\", \"*:80\"]\n",
+        victim.port,
+        host.port()
+    );
+    std::fs::write(&path, format!("{text}{section}")).expect("our own file");
+    bed.start(&app);
+    assert_eq!(says(&bed, &app, 1), ["EACCES ok EACCES ENETUNREACH"]);
+    bed.end();
+}
+
 #[test]
 fn a_profile_that_allows_another_environment_reaches_it() {
     let bed = Bed::running();

@@ -284,7 +284,7 @@ fn a_refusal_is_told_with_program_pid_and_port() {
 fn a_stopped_environment_keeps_its_port_and_a_forgotten_one_gives_it_back() {
     let Some(bed) = Bed::new() else { return };
     let wall = bed.wall();
-    wall.reserve(&[TCP, UDP]).expect("possible");
+    wall.reserve(&[TCP, UDP], &bed.base).expect("possible");
     bed.says(
         "stranger",
         "print(attempt(3002), attempt(3002, SOCK_DGRAM), attempt(3001))",
@@ -293,12 +293,12 @@ fn a_stopped_environment_keeps_its_port_and_a_forgotten_one_gives_it_back() {
     let mut shop = bed.tenant("shop", &[TCP]);
     bed.says("shop", "print(attempt(3002), attempt(3002, SOCK_DGRAM))", "ok EACCES");
     // What a tenant has is not taken from it.
-    wall.reserve(&[]).expect("possible");
+    wall.reserve(&[], &bed.base).expect("possible");
     bed.says("shop", "print(attempt(3002))", "ok");
     bed.says("stranger", "print(attempt(3002), attempt(3002, SOCK_DGRAM))", "EACCES ok");
     shop.leave();
     bed.says("shop", "print(attempt(3002))", "EACCES");
-    wall.reserve(&[]).expect("possible");
+    wall.reserve(&[], &bed.base).expect("possible");
     bed.says("stranger", "print(attempt(3002))", "ok");
 }
 
@@ -306,7 +306,7 @@ fn a_stopped_environment_keeps_its_port_and_a_forgotten_one_gives_it_back() {
 fn the_wall_is_found_again_and_falls_with_its_last_holder() {
     let Some(bed) = Bed::new() else { return };
     let first = bed.wall();
-    first.reserve(&[TCP]).expect("possible");
+    first.reserve(&[TCP], &bed.base).expect("possible");
     let second = Wall::find(&bed.file).expect("it stands");
     drop(first);
     bed.says("stranger", "print(attempt(3002))", "EACCES");
@@ -326,7 +326,7 @@ fn the_wall_is_found_again_and_falls_with_its_last_holder() {
     bed.says("stranger", "print(attempt(3002))", "ok");
     // Another level is another wall; but while the old one stands, it is the one.
     let third = bed.wall();
-    third.reserve(&[TCP]).expect("possible");
+    third.reserve(&[TCP], &bed.base).expect("possible");
     let other = || Wall::build(&bed.file, &bed.base, 3, None).expect("a wall");
     assert_eq!(refused(&other(), TCP), Some(0));
     drop(third);

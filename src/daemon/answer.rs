@@ -429,11 +429,12 @@ async fn ticket(runner: &Rc<Runner>, entries: Vec<Rc<Entry>>) -> Result<Answer, 
         .ok_or_else(|| failed("has no spec: it was never started".to_owned()))?;
     let group = match is_new {
         true => runner.layout.group_of(&entry.name),
-        false => entry.group.borrow().clone(),
+        false => Some(runner.layout.group(&entry.name)),
     };
     let places = &runner.places;
+    let wall = runner.walls.stands().then(|| places.wall());
     let etc = (places.etc_of_cages(), places.monitor(&entry.name));
-    Ok(Answer::Exec(Box::new(Ticket { spec, group, is_new, etc })))
+    Ok(Answer::Exec(Box::new(Ticket { spec, group, is_new, wall, etc })))
 }
 
 /// The only one.

@@ -5,6 +5,7 @@
 //! the connection to its monitor and starts one when it is wanted; `orders` turn a request into a
 //! wanted state and wait for the outcome; `server` is the socket.
 
+mod addresses;
 mod adhoc;
 mod answer;
 mod evict;
@@ -107,6 +108,7 @@ async fn run(options: Options) -> Result<(), String> {
     let runner = Rc::new(Runner::new(options.places.clone(), layout, driver, walls)?);
     let listener = server::listen(&options.places)?;
     runner.begin().await;
+    tokio::task::spawn_local(addresses::follow(Rc::clone(&runner)));
     let server = tokio::task::spawn_local(server::serve(Rc::clone(&runner), listener));
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     tracing::info!("swrun {} is ready: {}", env!("CARGO_PKG_VERSION"), runner.summary());

@@ -24,7 +24,7 @@ pub async fn look_up(network: &mut Network) -> Result<(), String> {
     };
     if network.allow.iter().any(is_named) {
         let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-        let to_peer = |address| Peer { address, prefix: bits(address), port: 53 };
+        let to_peer = |address| Peer { address, prefix: bits(address), port: 53, is_loose: true };
         peers.extend(resolvers(&text).map(to_peer));
     }
     peers.sort_unstable();
@@ -39,10 +39,11 @@ async fn addresses(target: &Target) -> Result<Vec<Peer>, String> {
         address,
         prefix: target.prefix.unwrap_or_else(|| bits(address)),
         port,
+        is_loose: target.prefix == Some(0),
     };
     let Some(host) = &target.host else {
         let any = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
-        return Ok(any.map(|address| Peer { address, prefix: 0, port }).into());
+        return Ok(any.map(|address| Peer { address, prefix: 0, port, is_loose: true }).into());
     };
     if host == "localhost" {
         let both = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
@@ -57,7 +58,7 @@ async fn addresses(target: &Target) -> Result<Vec<Peer>, String> {
         )
     };
     match tokio::time::timeout(PATIENCE, tokio::net::lookup_host((host.as_str(), port))).await {
-        Ok(Ok(found)) => Ok(found.map(|address| peer(address.ip())).collect()),
+        Ok(Ok(found)) => Ok(found.map(|at| Peer { is_loose: true, ..peer(at.ip()) }).collect()),
         Ok(Err(error)) => Err(failed(error.to_string())),
         Err(_) => Err(failed(format!("no answer within {} s", PATIENCE.as_secs()))),
     }
@@ -77,15 +78,17 @@ fn resolvers(text: &str) -> impl Iterator<Item = IpAddr> {
     text.lines().filter_map(address)
 }
 
-/// The addresses of this host's interfaces.
+/// The addresses of this host's interfaces, and those that lead to all of a network.
 pub fn of_this_host() -> Vec<IpAddr> {
     let found = nix::ifaddrs::getifaddrs().into_iter().flatten();
-    let address = |interface: nix::ifaddrs::InterfaceAddress| {
-        let address = interface.address?;
+    let address = |address: nix::sys::socket::SockaddrStorage| {
         let v4 = address.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
         v4.or_else(|| address.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip())))
     };
-    found.filter_map(address).collect()
+    let both = |interface: nix::ifaddrs::InterfaceAddress| {
+        interface.address.into_iter().chain(interface.broadcast)
+    };
+    found.flat_map(both).filter_map(address).collect()
 }
 
 #[cfg(test)]

@@ -109,14 +109,23 @@ impl Runner {
         }
         let numbers = ports.iter().map(|port| port.port).collect();
         let ports: Vec<Port> = ports.into_iter().collect();
-        if let Err(error) = wall.mark_places(&peers::of_this_host()) {
-            tracing::warn!("could not tell the wall this host's addresses: {error}");
-        }
-        if let Err(error) = wall.reserve(&ports) {
+        self.mark_places();
+        let base = self.layout.base();
+        let folder = self.driver.tree().join(base.strip_prefix("/").unwrap_or(base));
+        if let Err(error) = wall.reserve(&ports, &folder) {
             tracing::warn!("could not reserve ports: {error}");
         }
         if let Err(error) = self.walls.settings.apply(&numbers) {
             tracing::warn!("could not change the host's network settings: {error}");
+        }
+    }
+
+    /// Tells the wall the addresses of this host.
+    pub fn mark_places(&self) {
+        if let Ok(wall) = &self.walls.wall
+            && let Err(error) = wall.mark_places(&peers::of_this_host())
+        {
+            tracing::warn!("could not tell the wall this host's addresses: {error}");
         }
     }
 

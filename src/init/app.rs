@@ -144,6 +144,12 @@ fn become_app(
     let (uid, gid) = (Uid::from_raw(spec.identity.uid), Gid::from_raw(spec.identity.gid));
     rustix::fs::fchown(rustix::stdio::stdout(), Some(uid), Some(gid))
         .and_then(|()| rustix::fs::fchown(rustix::stdio::stderr(), Some(uid), Some(gid)))
+        .and_then(|()| match rustix::fs::fstat(rustix::stdio::stdin()) {
+            Ok(found) if rustix::fs::FileType::from_raw_mode(found.st_mode).is_fifo() => {
+                rustix::fs::fchown(rustix::stdio::stdin(), Some(uid), Some(gid))
+            }
+            _ => Ok(()),
+        })
         .map_err(at("give the pipes to the user"))?;
     identity::become_user(&spec.identity).map_err(|(step, e)| Failure::new(step, &e))?;
     keyring::leave_session().map_err(|e| Failure::new("leave the session key ring", &e))?;

@@ -66,6 +66,9 @@ pub struct Peer {
     pub prefix: u8,
     /// The port; 0 is any.
     pub port: u16,
+    /// It was not written out, but is a name's or any: it opens no port of another environment.
+    #[serde(default)]
+    pub is_loose: bool,
 }
 
 /// A wall of the cage. Tests take one away to see that it is the one that stops an attack; a release build

@@ -13,11 +13,15 @@ use crate::sys::{clock, notify};
 /// The most refusals of an instance that are answered in a second; its threads wait for the others.
 const MOST_REFUSALS: u32 = 1000;
 
+/// The most calls of listen(2).
+const MOST_LISTENS: u32 = 4000;
+
 impl Running {
     /// Until when none of its calls is answered.
     pub(super) fn calls_rest_until(&self, now: Duration) -> Option<Duration> {
         self.calls.as_ref()?;
-        self.refused.empty_until(MOST_REFUSALS, now)
+        let refused = self.refused.empty_until(MOST_REFUSALS, now);
+        refused.max(self.listened.empty_until(MOST_LISTENS, now))
     }
 }
 
@@ -36,10 +40,13 @@ impl Monitor {
                 if let Ok(Some(call)) = notify::receive(calls.as_fd()) {
                     let number = usize::try_from(call.number).ok().and_then(Sysno::new);
                     let errno = match number {
-                        Some(Sysno::listen) => match self.listen(id, calls.as_fd(), &call) {
-                            Ok(()) => 0,
-                            Err(error) => error.raw_os_error().unwrap_or(libc::EIO),
-                        },
+                        Some(Sysno::listen) => {
+                            if let Some(running) = self.running.get_mut(&id) {
+                                running.listened.take(MOST_LISTENS, clock::monotonic());
+                            }
+                            let done = self.listen(id, calls.as_fd(), &call);
+                            done.map_or_else(|e| e.raw_os_error().unwrap_or(libc::EIO), |()| 0)
+                        }
                         Some(number) => self.refuse(id, number, call.thread),
                         None => libc::ENOSYS,
                     };

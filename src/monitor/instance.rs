@@ -29,6 +29,8 @@ pub struct Running {
     pub calls: Option<OwnedFd>,
     /// How many of them were refused lately.
     pub refused: Budget,
+    /// How many of listen(2) were answered lately.
+    pub listened: Budget,
     /// The app's pid as the host sees it.
     pub app_pid: Option<i32>,
     /// The kernel's memory events; a rehearsal has none.

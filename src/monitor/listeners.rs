@@ -23,6 +23,9 @@ const KEPT_FOR: Duration = Duration::from_secs(1);
 /// How often in a row a socket must have been seen closed by its app, before it is given up.
 const CLOSED_LOOKS: u32 = 2;
 
+/// The most processes of an instance whose descriptors are looked at.
+const MOST_LOOKED_AT: usize = 64;
+
 /// The most sockets that are held for an environment: copies of each lie with the runner and with systemd.
 const MOST_HELD: usize = 64;
 
@@ -289,9 +292,13 @@ impl Monitor {
         }
     }
 
-    /// The sockets that the instance's processes have open; `None` where one could not be looked at.
+    /// The sockets that the instance's processes have open; `None` where one could not be looked at, or they are
+    /// too many to be looked at.
     fn open_sockets(&self, id: u32) -> Option<HashSet<u64>> {
         let processes = self.driver.processes(&self.group_of(id)).ok()?;
+        if processes.len() > MOST_LOOKED_AT {
+            return None;
+        }
         processes.iter().map(|pid| ports::open_sockets(*pid)).try_fold(
             HashSet::new(),
             |mut all, one| {

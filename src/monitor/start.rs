@@ -146,6 +146,7 @@ impl Starter {
             app: None,
             calls: None,
             refused: Budget::default(),
+            listened: Budget::default(),
             app_pid: None,
             watch: (!rehearse).then_some(watch),
             out: Some(out),

@@ -10,8 +10,8 @@ use crate::sys::clock;
 
 /// What is left out of the wall of connections where a test says so.
 const ANYWHERE: [Peer; 2] = [
-    Peer { address: IpAddr::V4(Ipv4Addr::UNSPECIFIED), prefix: 0, port: 0 },
-    Peer { address: IpAddr::V6(Ipv6Addr::UNSPECIFIED), prefix: 0, port: 0 },
+    Peer { address: IpAddr::V4(Ipv4Addr::UNSPECIFIED), prefix: 0, port: 0, is_loose: false },
+    Peer { address: IpAddr::V6(Ipv6Addr::UNSPECIFIED), prefix: 0, port: 0, is_loose: false },
 ];
 
 impl Monitor {

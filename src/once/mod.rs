@@ -10,11 +10,13 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::process::ExitCode;
 
+use nix::sys::signal::{SigSet, Signal};
 use syscalls::Sysno;
 
 use self::relay::{Ends, Relay};
 use crate::cgroup::{self, Driver};
 use crate::model::EnvSpec;
+use crate::ports::{Tenant, Wall};
 use crate::privilege::etc::Etc;
 use crate::privilege::filter;
 use crate::sys::fork::{Birth, Child, INSTANCE_NAMESPACES, fork};
@@ -26,6 +28,8 @@ use crate::wire::once::Once;
 const EXIT_FAILED: u8 = 125;
 /// The command could not be executed.
 const EXIT_NOT_EXECUTED: u8 = 126;
+/// It is not there.
+const EXIT_NOT_FOUND: u8 = 127;
 
 /// Numbers of instances that no monitor counts up to.
 const FIRST_ID: u32 = 1 << 30;
@@ -66,13 +70,26 @@ fn run(once: Once, init: Init) -> Result<u8, String> {
     }
     let driver = cgroup::detect(Path::new("/proc/self/mountinfo"), Path::new("/proc/self/cgroup"))
         .map_err(|e| e.to_string())?;
-    let (base, is_new) = match ticket.group {
-        Some(group) => (group, ticket.is_new),
-        None => (driver.own_group().map_err(|e| e.to_string())?, true),
+    let before = driver.own_group().map_err(|e| e.to_string())?;
+    let is_new = ticket.group.is_none() || ticket.is_new;
+    let is_ours = is_new && ticket.group.is_some();
+    let base = match ticket.group {
+        // Beside the place of the environment, which a start or the end of a stop clears at any time.
+        Some(group) if is_new => group.with_extension(format!("exec-{}", std::process::id())),
+        Some(group) => group,
+        None => before.clone(),
     };
     if is_new {
         driver.prepare(&base, &spec.limits, std::process::id()).map_err(|e| e.to_string())?;
     }
+    // That of a running environment has its monitor.
+    let mut tenant = match ticket.wall.filter(|_| is_new) {
+        Some(wall) => Some(
+            enter_wall(&wall, driver.as_ref(), &base, &spec)
+                .map_err(|e| format!("could not limit its ports and connections: {e}"))?,
+        ),
+        None => None,
+    };
     let (shared, own) = ticket.etc;
     let etc = Etc { shared, own };
     etc.renew(&spec).map_err(|e| format!("could not copy the files of /etc: {e}"))?;
@@ -87,11 +104,29 @@ fn run(once: Once, init: Init) -> Result<u8, String> {
         code
     });
     let _ = driver.remove(&group);
+    if let Some(tenant) = &mut tenant {
+        tenant.leave();
+    }
+    if is_ours {
+        // This process is in it, which it must leave before.
+        let _ = driver.join(&before, std::process::id()).and_then(|()| driver.remove(&base));
+    }
     code
+}
+
+/// It owns no port, and reaches what the environment does.
+fn enter_wall(wall: &Path, driver: &dyn Driver, base: &Path, spec: &EnvSpec) -> io::Result<Tenant> {
+    let group = driver.tree().join(base.strip_prefix("/").unwrap_or(base));
+    let mut tenant = Wall::find(wall)?.enter(&group)?;
+    tenant.own(&[], &[], false)?;
+    tenant.reach(&spec.network.peers, spec.network.is_declared)?;
+    Ok(tenant)
 }
 
 /// What runs.
 struct Instance {
+    /// Its init.
+    init: OwnedFd,
     report: OwnedFd,
     relay: Relay,
 }
@@ -123,7 +158,7 @@ fn start(
     };
     let etc = (etc.shared.as_path(), etc.own.as_path());
     let launch = Launch { spec, id, rehearse: false, views: &entry.views, etc, is_walled: true };
-    let Child { .. } = fork(&birth, |given| {
+    let Child { pidfd, .. } = fork(&birth, |given| {
         let mut given = given.into_iter();
         let (Some(report), Some(group)) = (given.next(), given.next()) else {
             return Err(io::ErrorKind::InvalidInput.into());
@@ -131,13 +166,14 @@ fn start(
         Ok(init(&launch, Handed { report, group, joins: given.collect() }))
     })
     .map_err(failed("start it"))?;
-    Ok(Instance { report, relay })
+    Ok(Instance { init: pidfd, report, relay })
 }
 
 impl Instance {
     /// Relays until the command has ended; gives its exit code, 128 and the signal's number, or 126.
     fn until_end(mut self) -> (Relay, u8) {
-        let mut code = EXIT_FAILED;
+        let mut code = None;
+        end_by_signals(self.init);
         while let Ok(Some(message)) = channel::receive(self.report.as_fd()) {
             match serde_json::from_slice::<Report>(&message.bytes) {
                 Ok(Report::Started) => {
@@ -149,15 +185,41 @@ impl Instance {
                 }
                 Ok(Report::Failed(failure)) => {
                     eprintln!("swrun: {failure}");
-                    code = EXIT_NOT_EXECUTED;
+                    code = Some(match failure.errno {
+                        _ if !failure.step.starts_with("execute") => EXIT_FAILED,
+                        Some(libc::ENOENT) => EXIT_NOT_FOUND,
+                        _ => EXIT_NOT_EXECUTED,
+                    });
                 }
-                Ok(Report::Ended { code: Some(exit), .. }) => code = exit as u8,
-                Ok(Report::Ended { signal, .. }) => code = 128 | signal.unwrap_or(0) as u8,
+                Ok(Report::Ended { code: Some(exit), .. }) => code = Some(exit as u8),
+                Ok(Report::Ended { signal, .. }) => code = Some(128 | signal.unwrap_or(0) as u8),
                 Err(error) => eprintln!("swrun: could not understand init: {error}"),
             }
         }
+        let code = code.unwrap_or_else(|| {
+            // No report: by a signal of the operator's, or with its environment.
+            eprintln!("swrun: the command was ended: its init was killed");
+            128 | libc::SIGKILL as u8
+        });
         (self.relay, code)
     }
+}
+
+/// A signal to this process ends the command, and lets the rest be done: the terminal and the group are
+/// put back.
+fn end_by_signals(init: OwnedFd) {
+    let mut signals = SigSet::empty();
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT] {
+        signals.add(signal);
+    }
+    if signals.thread_block().is_err() {
+        return;
+    }
+    std::thread::spawn(move || {
+        if signals.wait().is_ok() {
+            let _ = rustix::process::pidfd_send_signal(&init, rustix::process::Signal::KILL);
+        }
+    });
 }
 
 /// Refuses what the cage refuses, and listen(2): ports are the running app's.

@@ -3,10 +3,11 @@
 //!
 //! ```text
 //! another network namespace, or no environment ──────────────────────────► allowed
-//! the environment's own list has the address and port ───────────────────► allowed
+//! the environment's own list has address and port written out ───────────► allowed
 //! an address of this host:  a port of another environment ───────────────► refused
 //!                           its own port ────────────────────────────────► allowed
 //! where a cloud tells its secrets, but for names (port 53) ──────────────► refused
+//! the list has it by a name or for all addresses ────────────────────────► allowed
 //! all else:  its profile declares what it connects to ───────────────────► refused
 //!            else ───────────────────────────────────────────────────────► allowed
 //! ```
@@ -36,6 +37,12 @@ pub struct Maps {
 /// The environment reaches what its profile declares, and nothing else.
 pub const DECLARED: u32 = 2;
 
+/// An entry of the list whose address was written out: it is reached whatever is there.
+pub const WRITTEN: u32 = 1;
+/// One of a name, which somebody else may lead anywhere, or of all addresses: it opens no port of another
+/// environment and no secret.
+pub const LOOSE: u32 = 2;
+
 /// An address of this host.
 pub const LOCAL: u32 = 1;
 /// An address where a cloud tells its secrets to whoever asks.
@@ -56,11 +63,15 @@ mod at {
     pub const LENGTH: i16 = -32;
     pub const ENVIRONMENT: i16 = -40;
     pub const KEY: i16 = -44;
+    /// The list has it, but not written out.
+    pub const LOOSE: i16 = -48;
     pub const RECORD: i16 = -96;
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Label {
+    AnyPort,
+    Place,
     Here,
     Secret,
     Elsewhere,
@@ -111,12 +122,17 @@ pub fn connect(maps: Maps, level: u32, cookie: u64, is_v6: bool) -> Vec<Instruct
     a.push(0x77, 1, 0, 0, 32);
     a.keep32(at::OF + 4, 1);
     a.keep32(at::PORT, 8);
-    for _ in 0..2 {
+    a.put32(at::LOOSE, 0);
+    for next in [Label::AnyPort, Label::Place] {
         a.map(1, maps.allowed);
         a.address(2, at::LENGTH);
         a.call(MAP_LOOKUP);
-        a.jump_if_not_zero(0, Label::Allow);
+        a.jump_if_zero(0, next);
+        a.load32(1, 0, 0);
+        a.jump(0x15, 1, 0, WRITTEN.cast_signed(), Label::Allow);
+        a.put32(at::LOOSE, 1);
         // Once more for any port.
+        a.label(next);
         a.put32(at::PORT, 0);
     }
 
@@ -148,6 +164,8 @@ pub fn connect(maps: Maps, level: u32, cookie: u64, is_v6: bool) -> Vec<Instruct
     a.jump_unless(8, 53, Label::Refuse);
 
     a.label(Label::Elsewhere);
+    a.load32(1, 10, at::LOOSE);
+    a.jump_if_not_zero(1, Label::Allow);
     a.push(0x57, 7, 0, 0, DECLARED.cast_signed());
     a.jump_if_not_zero(7, Label::Refuse);
     a.label(Label::Allow);

@@ -1,5 +1,6 @@
 //! The environment's place behind the wall.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
@@ -64,18 +65,26 @@ impl Tenant {
     /// # Errors
     /// bpf(2).
     pub fn reach(&mut self, peers: &[Peer], is_declared: bool) -> io::Result<()> {
-        let wanted: Vec<[u8; 32]> = peers.iter().map(|peer| key_of(self.id, peer)).collect();
+        // Closed first: what fails on the way leaves it closed.
+        let set_flags =
+            |flags: u32| self.wall.maps.tenants.set(&self.id.to_ne_bytes(), &flags.to_ne_bytes());
+        set_flags(1 | reach::DECLARED)?;
+        let wanted: BTreeMap<[u8; 32], u32> = peers
+            .iter()
+            .map(|peer| {
+                (key_of(self.id, peer), if peer.is_loose { reach::LOOSE } else { reach::WRITTEN })
+            })
+            .collect();
         let allowed = &self.wall.maps.allowed;
-        for key in wanted.iter() {
-            allowed.set(key, &1_u32.to_ne_bytes())?;
-        }
         for key in allowed.keys()? {
-            if key[4..12] == self.id.to_ne_bytes() && !wanted.contains(&key) {
+            if key[4..12] == self.id.to_ne_bytes() && !wanted.contains_key(&key) {
                 allowed.remove(&key)?;
             }
         }
-        let flags = if is_declared { 1 | reach::DECLARED } else { 1 };
-        self.wall.maps.tenants.set(&self.id.to_ne_bytes(), &flags.to_ne_bytes())
+        for (key, kind) in wanted {
+            allowed.set(&key, &kind.to_ne_bytes())?;
+        }
+        if is_declared { Ok(()) } else { set_flags(1) }
     }
 
     /// Owns exactly `ports`; with `is_held` their sockets are such that a second can be bound beside one

@@ -90,11 +90,15 @@ pub fn mapped(address: IpAddr) -> Ipv6Addr {
 }
 
 /// Addresses of every host; the unspecified ones lead to it too.
-pub const LOOPBACK: [(Ipv6Addr, u8); 4] = [
+pub const LOOPBACK: [(Ipv6Addr, u8); 7] = [
     (Ipv4Addr::new(127, 0, 0, 0).to_ipv6_mapped(), 104),
     (Ipv4Addr::UNSPECIFIED.to_ipv6_mapped(), 128),
     (Ipv6Addr::LOCALHOST, 128),
     (Ipv6Addr::UNSPECIFIED, 128),
+    // To many, and so to sockets of this host.
+    (Ipv4Addr::new(224, 0, 0, 0).to_ipv6_mapped(), 100),
+    (Ipv4Addr::BROADCAST.to_ipv6_mapped(), 128),
+    (Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0), 8),
 ];
 
 /// Where clouds tell a machine's credentials to whoever asks: most of them; Amazon's containers; Alibaba; Azure;

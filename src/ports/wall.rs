@@ -171,36 +171,64 @@ impl Wall {
         Ok(())
     }
 
-    /// Reserves exactly `wanted`: who owns a port now keeps it, a port that nobody wants any more is free.
+    /// Reserves exactly `wanted`: who owns a port now keeps it, a port that nobody wants any more is free. What
+    /// is owned by none of the cgroups in the folder `base` is left by a monitor that was killed.
     ///
     /// # Errors
-    /// bpf(2).
-    pub fn reserve(&self, wanted: &[Port]) -> io::Result<()> {
+    /// bpf(2), or the folder could not be read.
+    pub fn reserve(&self, wanted: &[Port], base: &Path) -> io::Result<()> {
+        let living: Vec<u64> = match std::fs::read_dir(base) {
+            // The slice of the environments, before the first one.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            folders => folders?
+                .map(|entry| entry.and_then(|entry| entry.metadata()).map(|found| found.ino()))
+                .collect::<io::Result<_>>()?,
+        };
+        let is_left = |group: u64| !living.contains(&group);
         let wanted: Vec<Key> = wanted.iter().map(|port| Key::from(*port)).collect();
         for bytes in self.maps.ports.keys()? {
             let key = Key(u32::from_ne_bytes(bytes));
-            if !wanted.contains(&key) && self.owner(key)?.is_some_and(|owner| owner.group == NOBODY)
-            {
+            let Some(owner) = self.owner(key)?.filter(|owner| is_left(owner.group)) else {
+                continue;
+            };
+            if !wanted.contains(&key) {
                 self.free(key)?;
+            } else if owner.group != NOBODY {
+                self.set(key, Owner { group: NOBODY, held: 0, ..owner })?;
+            }
+        }
+        for key in self.maps.tenants.keys()? {
+            if is_left(u64::from_ne_bytes(key)) {
+                self.maps.tenants.remove(&key)?;
+                self.maps.rings.remove(&key)?;
+            }
+        }
+        for key in self.maps.allowed.keys()? {
+            let mut group = [0; 8];
+            group.copy_from_slice(&key[4..12]);
+            if is_left(u64::from_ne_bytes(group)) {
+                self.maps.allowed.remove(&key)?;
             }
         }
         for key in wanted {
-            if self.owner(key)?.is_none() {
-                let owner = Owner { group: NOBODY, refused: 0, held: 0 };
-                self.set(key, owner)?;
-            }
+            // A monitor may take it in the same moment.
+            self.begin_count(key)?;
+            let owner = Owner { group: NOBODY, refused: 0, held: 0 };
+            self.maps.ports.add(&key.bytes(), &owner.bytes())?;
         }
         Ok(())
     }
 
     /// Gives a port its owner; from the first one on its connections are counted.
     pub(super) fn set(&self, key: Key, owner: Owner) -> io::Result<()> {
-        if self.maps.counts.get(&key.bytes())?.is_none() {
-            let mut begun = [0; 16];
-            begun[8..].copy_from_slice(&clock::wall_millis().to_ne_bytes());
-            self.maps.counts.set(&key.bytes(), &begun)?;
-        }
+        self.begin_count(key)?;
         self.maps.ports.set(&key.bytes(), &owner.bytes())
+    }
+
+    fn begin_count(&self, key: Key) -> io::Result<()> {
+        let mut begun = [0; 16];
+        begun[8..].copy_from_slice(&clock::wall_millis().to_ne_bytes());
+        self.maps.counts.add(&key.bytes(), &begun)
     }
 
     pub(super) fn free(&self, key: Key) -> io::Result<()> {
@@ -244,7 +272,9 @@ impl Wall {
     /// bpf(2), mmap(2).
     pub fn enter(self, group: &Path) -> io::Result<Tenant> {
         let id = std::fs::metadata(group)?.ino();
-        self.maps.tenants.set(&id.to_ne_bytes(), &1_u32.to_ne_bytes())?;
+        // Until its list is told.
+        let closed = 1 | reach::DECLARED;
+        self.maps.tenants.set(&id.to_ne_bytes(), &closed.to_ne_bytes())?;
         // A monitor that was killed could not give back what its spec has no more.
         let keys = self.maps.ports.keys()?.into_iter().map(|bytes| Key(u32::from_ne_bytes(bytes)));
         let is_own = |key: &Key| matches!(self.owner(*key), Ok(Some(owner)) if owner.group == id);

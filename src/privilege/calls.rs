@@ -50,9 +50,9 @@ const NAMESPACES: u32 = (libc::CLONE_NEWNS
     .cast_unsigned();
 const NEW_TIME: u32 = 0x80;
 
-/// Typing into a terminal (TIOCSTI(2const), TIOCLINUX(2const)): the terminal of an operator who runs something
-/// in the cage.
-const INTO_TERMINALS: &[u32] = &[0x5412, 0x541c];
+/// Typing into a terminal (TIOCSTI(2const), TIOCLINUX(2const)), the terminal of an operator who runs something in
+/// the cage; and modules for its lines (TIOCSETD(2const)).
+const INTO_TERMINALS: &[u32] = &[0x5412, 0x541c, 0x5423];
 
 const UNIX: &[u32] = &[libc::AF_UNIX.cast_unsigned()];
 
@@ -61,7 +61,7 @@ const PERSONALITIES: &[u32] = &[0, u32::MAX];
 
 /// Calls that libraries try first and do without: told of, they would be noise. Newer ones than this list are
 /// absent too.
-const ABSENT: [Sysno; 12] = [
+const ABSENT: [Sysno; 15] = [
     // The C library makes threads by clone(2) then, whose flags can be looked at.
     S::clone3,
     // Its mode lies in memory, which can change after the look.
@@ -76,12 +76,16 @@ const ABSENT: [Sysno; 12] = [
     S::listxattrat,
     S::removexattrat,
     S::name_to_handle_at,
+    // .NET takes no other answer for a machine with one memory node.
+    S::get_mempolicy,
+    S::set_mempolicy,
+    S::mbind,
 ];
 
 /// The last number that was known when the list was made: what comes later is absent.
 pub const LAST: Sysno = S::file_setattr;
 
-const ALLOWED: [Sysno; 270] = [
+const ALLOWED: [Sysno; 271] = [
     // Files and folders.
     S::read,
     S::write,
@@ -353,6 +357,8 @@ const ALLOWED: [Sysno; 270] = [
     S::setfsgid,
     S::capget,
     S::capset,
+    // Made by the kernel's own code in a program whose functions somebody watches; elsewhere it ends in SIGILL.
+    S::uretprobe,
     // What it is on, and its own sandboxes.
     S::uname,
     S::sysinfo,

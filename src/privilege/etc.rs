@@ -157,7 +157,9 @@ fn note_of(shared: &Path) -> PathBuf {
 fn copy(source: &Path, target: &Path) -> io::Result<()> {
     let wanted = wanted(source);
     let note = note_of(target);
-    let list = format!("{wanted:?}");
+    // What was copied, a path a part, and behind it what all was like.
+    let names: Vec<&str> = wanted.keys().filter_map(|path| path.to_str()).collect();
+    let list = format!("{}\0\0{wanted:?}", names.join("\0"));
     let before = fs::read_to_string(&note).unwrap_or_default();
     if before == list && target.is_dir() {
         return Ok(());
@@ -181,8 +183,11 @@ fn copy(source: &Path, target: &Path) -> io::Result<()> {
         }
     }
     // Mount points that the profiles of others need are no copies, and stay.
-    for path in before.split('"').skip(1).step_by(2).map(Path::new) {
-        if !path.is_absolute() && !wanted.contains_key(path) {
+    let names = before.split_once("\0\0").map_or("", |(names, _)| names);
+    for path in names.split('\0').map(Path::new) {
+        let is_beneath = path.components().all(|part| matches!(part, Component::Normal(_)));
+        if is_beneath && !path.as_os_str().is_empty() && !wanted.contains_key(path) {
+            // A folder stays: it is empty, or a place for what a profile shows.
             let _ = fs::remove_file(target.join(path));
         }
     }
@@ -267,6 +272,11 @@ fn kind_of_link(source: &Path, from: &Path) -> Option<Kind> {
         return Some(Kind::Link(leads_to));
     }
     let found = fs::symlink_metadata(&end).ok()?;
+    // Readable is what lies in folders that anybody may enter, too.
+    let is_reached = |folder: &Path| fs::metadata(folder).is_ok_and(|f| f.mode() & 0o001 != 0);
+    if !end.ancestors().skip(1).all(is_reached) {
+        return None;
+    }
     (found.is_file() && found.mode() & 0o004 != 0).then(|| Kind::File(end, stamp(&found)))
 }
 
@@ -364,10 +374,26 @@ mod tests {
         write("hosts", "second", 0o644);
         fs::remove_file(source.join("ssl/certs/one.pem")).expect("ours");
         fs::write(target.join("mount-point"), "").expect("ours");
+        // Three deep, with a link that leads far up: what is told of it is no path to remove.
+        fs::create_dir_all(source.join("fonts/conf.d")).expect("ours");
+        fs::write(top.join("precious"), "").expect("ours");
+        symlink("../../../usr/../precious", source.join("fonts/conf.d/link")).expect("ours");
+        copy(&source, &target).expect("it copies");
         copy(&source, &target).expect("it copies");
         assert_eq!(text("hosts").as_deref(), Some("second"));
         assert_eq!(text("ssl/certs/one.pem"), None);
         assert_eq!(text("mount-point").as_deref(), Some(""));
+        write("hosts", "third", 0o644);
+        copy(&source, &target).expect("it copies");
+        assert!(top.join("precious").exists());
+        // A file that anybody may read, in a folder that nobody may enter.
+        let private = top.join("private");
+        fs::create_dir(&private).expect("ours");
+        fs::write(private.join("key"), "secret").expect("ours");
+        fs::set_permissions(&private, fs::Permissions::from_mode(0o700)).expect("ours");
+        symlink(private.join("key"), source.join("ssl/certs/key.pem")).expect("ours");
+        copy(&source, &target).expect("it copies");
+        assert!(fs::symlink_metadata(target.join("ssl/certs/key.pem")).is_err());
     }
 
     #[test]

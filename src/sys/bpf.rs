@@ -202,6 +202,17 @@ impl<const K: usize, const V: usize> Map<K, V> {
         bpf(MAP_UPDATE_ELEM, &mut element).map(|_| ())
     }
 
+    /// Sets the value of `key` if it has none; one that it has stays (`BPF_NOEXIST`).
+    ///
+    /// # Errors
+    /// bpf(2); the map is full (`E2BIG`).
+    pub fn add(&self, key: &[u8; K], value: &[u8; V]) -> io::Result<()> {
+        match bpf(MAP_UPDATE_ELEM, &mut self.element(key, value.as_ptr() as u64, 1)) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// Removes `key`; one that is not there is no error.
     ///
     /// # Errors

@@ -20,6 +20,8 @@ pub struct Ticket {
     pub group: Option<PathBuf>,
     /// The group is not made yet: the environment is stopped.
     pub is_new: bool,
+    /// The file that tells of the wall of ports and connections, where it stands.
+    pub wall: Option<PathBuf>,
     /// The folders of `/etc` in the cage: of all, and its own.
     pub etc: (PathBuf, PathBuf),
 }
