@@ -41,5 +41,13 @@ pub fn is_caged(pid: i32, runner: &Runner) -> Option<bool> {
         [Some(runner.layout.group(&entry.name)), said].into_iter().flatten()
     });
     let mut cages = cages.map(|group| group.join("app"));
-    Some(cages.any(|cage| Path::new(group).starts_with(cage)))
+    let group = Path::new(group);
+    // Also that of a command that runs beside a stopped environment, or in a scope (`once`).
+    let base = runner.layout.base();
+    let beneath = group.strip_prefix(base.strip_prefix("/").unwrap_or(base)).ok();
+    let is_app = beneath.and_then(|path| path.components().nth(1));
+    Some(
+        is_app.is_some_and(|part| part.as_os_str() == "app")
+            || cages.any(|cage| group.starts_with(cage)),
+    )
 }
