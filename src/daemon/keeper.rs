@@ -69,8 +69,7 @@ pub async fn keep(runner: Rc<Runner>, entry: Rc<Entry>) {
         }
         if !is_wanted {
             entry.view.send_modify(|view| (view.is_launching, view.trouble) = (false, None));
-            // Nobody is to answer: who waits is told so.
-            close(std::mem::take(&mut *entry.sockets.borrow_mut()).into_values());
+            shut(&entry);
             clean(&runner, &entry).await;
             let is_new = runner.since.elapsed() < LOOKS_FOR;
             if is_new && tokio::time::timeout(LOOKS_EVERY, wanted.changed()).await.is_err() {
@@ -153,6 +152,17 @@ async fn clean(runner: &Runner, entry: &Entry) {
         }
         pause *= 2;
     }
+}
+
+/// Nobody is to answer any more: who waits is told so, and nobody is let in from here on. Not by closing alone,
+/// which comes a moment later.
+pub fn shut(entry: &Entry) {
+    let sockets: Vec<OwnedFd> =
+        std::mem::take(&mut *entry.sockets.borrow_mut()).into_values().collect();
+    for socket in &sockets {
+        let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Both);
+    }
+    close(sockets.into_iter());
 }
 
 /// Closes copies of apps' sockets, beside the runner's own thread: the last holder of one may be made to

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::adhoc;
+use super::keeper;
 use super::link::Link;
 use super::peers;
 use super::profiles::Known;
@@ -204,6 +205,7 @@ async fn stop(runner: &Rc<Runner>, entry: &Rc<Entry>, wait: bool) -> Result<Stri
         return Ok("is asked to stop".to_owned());
     }
     until_ended(runner, entry, &mut views, grace).await?;
+    keeper::shut(entry);
     runner.layout.clean(runner.driver.as_ref(), &runner.places, &entry.name);
     let how = entry.seen().brief.and_then(|brief| brief.last_exit);
     Ok(match how {
