@@ -38,7 +38,7 @@ if (process.env.DRAIN) process.on('SIGTERM', () => {
 });
 "#;
 
-/// `cargo bench --bench ports -- [load] [loops] [throughput]`: those parts alone.
+/// `cargo bench --bench ports -- [load] [loops] [throughput] [bare]`: those parts alone.
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
     let is_wanted = |part: &str| wanted.is_empty() || wanted.iter().any(|word| word == part);
@@ -52,6 +52,9 @@ fn main() {
     }
     if is_wanted("throughput") {
         throughput(&bed, &plain);
+    }
+    if is_wanted("bare") {
+        beside_bare(&bed, &plain);
     }
     bed.end();
 }
@@ -242,7 +245,14 @@ fn throughput(bed: &Bed, app: &App) {
     let (walled, plain) = (nginx(bed), nginx(&open));
     let both = [(bed, &walled), (&open, &plain)];
     compare("nginx, connections kept", [walled.port, plain.port], "", || restart(both));
-    // Beside the same program of the same user, started by hand.
+    for (bed, app) in [(bed, &walled), (&open, &plain)] {
+        bed.ok(&["stop", &app.name]);
+    }
+    open.end();
+}
+
+/// Express in the cage, beside the same program of the same user that was started by hand.
+fn beside_bare(bed: &Bed, app: &App) {
     println!("\n| wrk, 64 connections | caged | bare | ratio |\n|---|---|---|---|");
     let mut bare: Option<std::process::Child> = None;
     let port = common::bed::free_port();
@@ -259,10 +269,6 @@ fn throughput(bed: &Bed, app: &App) {
         common::until("it listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
     });
     end(&mut bare);
-    for (bed, app) in [(bed, &walled), (&open, &plain)] {
-        bed.ok(&["stop", &app.name]);
-    }
-    open.end();
 }
 
 /// Requests a second, median of 24: two a round, the second pair in the other order. Each round has processes

@@ -126,7 +126,11 @@ fn a_session_has_a_terminal_of_its_own() {
     let app = python(&bed, "shop", "serve()", "");
     bed.start(&app);
     let script = r#"
-import fcntl, os, pty, struct, sys, termios, time
+import fcntl, os, pty, signal, struct, sys, termios, time
+def give_up(*_):
+    print("STUCK AFTER", repr(shown), flush=True)
+    os._exit(1)
+signal.signal(signal.SIGTERM, give_up)
 pid, master = pty.fork()
 if pid == 0:
     os.execv(sys.argv[1], sys.argv[1:])
@@ -139,11 +143,11 @@ def until(what):
 until(b"ready")
 os.write(master, b"stty size; tty; echo sum $((40 + 2))\n")
 until(b"sum 42")
-# What it shows is put together, so that the echo of what was typed is not taken for it.
-os.write(master, b"python3 -c 'print(\"snoo\" + \"ze\", flush=True); import time; time.sleep(300)'\n")
+# Put together, so that the echo of what was typed is not taken for it. Control-C ends the sleep, or the line
+# before it has come to that.
+os.write(master, b"echo snoo'ze'; sleep 300\n")
 until(b"snooze")
 os.write(master, b"\x03")
-until(b"KeyboardInterrupt")
 os.write(master, b"python3 -c 'import fcntl, termios; fcntl.ioctl(0, termios.TIOCSTI, b\"x\")'\n")
 until(b"not permitted")
 os.write(master, b"exit 5\n")
