@@ -54,7 +54,7 @@ fn main() {
         throughput(&bed, &plain);
     }
     if is_wanted("bare") {
-        beside_bare(&bed, &plain);
+        beside_bare(&bed);
     }
     bed.end();
 }
@@ -113,6 +113,10 @@ fn disturbances(bed: &mut Bed, plain: &App) {
 }
 
 fn express(bed: &Bed, name: &str, variables: &str) -> App {
+    express_within(bed, name, variables, "256M")
+}
+
+fn express_within(bed: &Bed, name: &str, variables: &str, ceiling: &str) -> App {
     let app = bed.app(name);
     let modules = std::env::var_os("SWRUN_EXPRESS").expect("SWRUN_EXPRESS is not set");
     let modules = PathBuf::from(modules).join("node_modules");
@@ -120,7 +124,7 @@ fn express(bed: &Bed, name: &str, variables: &str) -> App {
     assert!(copied.is_ok_and(|status| status.success()));
     fs::write(app.home.join("index.js"), APP).expect("our own folder");
     // Twenty deaths in a row would let the pause grow.
-    let restart = "[limits]\nmemory-max = \"256M\"\n[restart]\nmax-delay = \"100ms\"";
+    let restart = format!("[limits]\nmemory-max = \"{ceiling}\"\n[restart]\nmax-delay = \"100ms\"");
     let head = format!("ports = [{0}]\n{restart}\n[env]\nPORT = \"{0}\"\n{variables}", app.port);
     bed.profile(&app, &["node", "index.js"], &head);
     bed.start(&app);
@@ -252,7 +256,9 @@ fn throughput(bed: &Bed, app: &App) {
 }
 
 /// Express in the cage, beside the same program of the same user that was started by hand.
-fn beside_bare(bed: &Bed, app: &App) {
+/// With room: Node fits its heap to the ceiling, and collects garbage more often under a low one.
+fn beside_bare(bed: &Bed) {
+    let app = &express_within(bed, "roomy", "", "4G");
     println!("\n| wrk, 64 connections | caged | bare | ratio |\n|---|---|---|---|");
     let mut bare: Option<std::process::Child> = None;
     let port = common::bed::free_port();
