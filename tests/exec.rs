@@ -143,11 +143,11 @@ def until(what):
 until(b"ready")
 os.write(master, b"stty size; tty; echo sum $((40 + 2))\n")
 until(b"sum 42")
-# Put together, so that the echo of what was typed is not taken for it. Control-C ends the sleep, or the line
-# before it has come to that.
-os.write(master, b"echo snoo'ze'; sleep 300\n")
+# Put together, so that the echo of what was typed is not taken for it. A trap is run whenever the signal comes.
+os.write(master, b"sh -c \"trap 'echo cau''ght; exit' INT; echo snoo''ze; while :; do sleep 1; done\"\n")
 until(b"snooze")
 os.write(master, b"\x03")
+until(b"caught")
 os.write(master, b"python3 -c 'import fcntl, termios; fcntl.ioctl(0, termios.TIOCSTI, b\"x\")'\n")
 until(b"not permitted")
 os.write(master, b"exit 5\n")

@@ -65,6 +65,11 @@ pub trait Driver: std::fmt::Debug {
     /// Where the tree that decides membership is mounted.
     fn tree(&self) -> &Path;
 
+    /// The folder of `group` in the tree that decides membership.
+    fn folder(&self, group: &Path) -> PathBuf {
+        self.tree().join(group.strip_prefix("/").unwrap_or(group))
+    }
+
     /// The group of this process, as the tree that decides membership names it
     /// (systemd's unit, for a monitor that systemd started).
     ///

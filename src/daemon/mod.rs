@@ -20,6 +20,7 @@ mod registry;
 mod scope;
 mod security;
 mod server;
+mod show;
 mod state;
 mod wall;
 

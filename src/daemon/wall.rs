@@ -68,7 +68,7 @@ fn build(options: &Options, layout: &Layout, driver: &dyn Driver) -> std::io::Re
     let target = match options.reach {
         Reach::Host => tree.to_owned(),
         Reach::Own => {
-            let folder = tree.join(base.strip_prefix("/").unwrap_or(base));
+            let folder = driver.folder(base);
             std::fs::create_dir_all(&folder)?;
             folder
         }
@@ -110,8 +110,7 @@ impl Runner {
         let numbers = ports.iter().map(|port| port.port).collect();
         let ports: Vec<Port> = ports.into_iter().collect();
         self.mark_places();
-        let base = self.layout.base();
-        let folder = self.driver.tree().join(base.strip_prefix("/").unwrap_or(base));
+        let folder = self.driver.folder(self.layout.base());
         if let Err(error) = wall.reserve(&ports, &folder) {
             tracing::warn!("could not reserve ports: {error}");
         }

@@ -8,10 +8,10 @@ use super::budget::Budget;
 use super::instance::Running;
 use super::logs::{self, Capture};
 use crate::cgroup::{CgroupError, Driver, Entry, Watch};
-use crate::model::{EnvSpec, Wall};
+use crate::model::EnvSpec;
 use crate::privilege::etc::Etc;
 use crate::sys::channel;
-use crate::sys::fork::{Birth, INSTANCE_NAMESPACES, fork};
+use crate::sys::fork::{Birth, fork};
 use crate::wire::launch::{Failure, Handed, Init, Launch};
 
 /// What every start of this monitor uses.
@@ -121,13 +121,13 @@ impl Starter {
         let mut descriptors: Vec<BorrowedFd<'_>> =
             [&self.null, &out_end, &err_end, &report_end, group].map(|d| d.as_fd()).into();
         descriptors.extend(joins.iter().map(|d| d.as_fd()));
+        let etc = (self.etc.shared.as_path(), self.etc.own.as_path());
+        let launch = Launch { spec, id, rehearse, views: &entry.views, etc, is_walled };
         let birth = Birth {
-            namespaces: namespaces(spec),
+            namespaces: launch.namespaces(),
             group: entry.init_group.as_fd(),
             descriptors: &descriptors,
         };
-        let etc = (self.etc.shared.as_path(), self.etc.own.as_path());
-        let launch = Launch { spec, id, rehearse, views: &entry.views, etc, is_walled };
         let child = fork(&birth, |given| {
             let mut given = given.into_iter();
             let (Some(report), Some(group)) = (given.next(), given.next()) else {
@@ -160,10 +160,4 @@ impl Starter {
             breached: false,
         })
     }
-}
-
-fn namespaces(spec: &EnvSpec) -> libc::c_int {
-    let network = if spec.network.is_private { libc::CLONE_NEWNET } else { 0 };
-    let left_out = if spec.sandbox.has(Wall::Ipc) { 0 } else { libc::CLONE_NEWIPC };
-    (INSTANCE_NAMESPACES | network) & !left_out
 }

@@ -18,7 +18,7 @@ impl Monitor {
     /// Finds the wall that the runner built. Without it the app binds as everybody does, and the journal
     /// says so.
     pub(super) fn enter_wall(&mut self) {
-        let group = self.driver.tree().join(self.base.strip_prefix("/").unwrap_or(&self.base));
+        let group = self.driver.folder(&self.base);
         let entered = Wall::find(&self.places.wall()).and_then(|wall| wall.enter(&group));
         match entered {
             Ok(tenant) => {

@@ -19,7 +19,7 @@ use crate::model::EnvSpec;
 use crate::ports::{Tenant, Wall};
 use crate::privilege::etc::Etc;
 use crate::privilege::filter;
-use crate::sys::fork::{Birth, Child, INSTANCE_NAMESPACES, fork};
+use crate::sys::fork::{Birth, Child, fork};
 use crate::sys::{channel, notify, passed};
 use crate::wire::launch::{Handed, Init, Launch, Report};
 use crate::wire::once::Once;
@@ -116,8 +116,7 @@ fn run(once: Once, init: Init) -> Result<u8, String> {
 
 /// It owns no port, and reaches what the environment does.
 fn enter_wall(wall: &Path, driver: &dyn Driver, base: &Path, spec: &EnvSpec) -> io::Result<Tenant> {
-    let group = driver.tree().join(base.strip_prefix("/").unwrap_or(base));
-    let mut tenant = Wall::find(wall)?.enter(&group)?;
+    let mut tenant = Wall::find(wall)?.enter(&driver.folder(base))?;
     tenant.own(&[], &[], false)?;
     tenant.reach(&spec.network.peers, spec.network.is_declared)?;
     Ok(tenant)
@@ -150,14 +149,13 @@ fn start(
     let mut descriptors: Vec<BorrowedFd<'_>> =
         [input, out, err, &report_end, &entry.group].map(|descriptor| descriptor.as_fd()).into();
     descriptors.extend(entry.join.iter().map(|join| join.as_fd()));
+    let etc = (etc.shared.as_path(), etc.own.as_path());
+    let launch = Launch { spec, id, rehearse: false, views: &entry.views, etc, is_walled: true };
     let birth = Birth {
-        namespaces: INSTANCE_NAMESPACES
-            | if spec.network.is_private { libc::CLONE_NEWNET } else { 0 },
+        namespaces: launch.namespaces(),
         group: entry.init_group.as_fd(),
         descriptors: &descriptors,
     };
-    let etc = (etc.shared.as_path(), etc.own.as_path());
-    let launch = Launch { spec, id, rehearse: false, views: &entry.views, etc, is_walled: true };
     let Child { pidfd, .. } = fork(&birth, |given| {
         let mut given = given.into_iter();
         let (Some(report), Some(group)) = (given.next(), given.next()) else {

@@ -19,9 +19,9 @@ impl<Label> Default for Assembler<Label> {
 }
 
 /// The helpers that more than one program calls (`enum bpf_func_id`).
-pub const MAP_LOOKUP: i32 = 1;
+const MAP_LOOKUP: i32 = 1;
 /// The number of the network namespace that the context belongs to.
-pub const NETNS_COOKIE: i32 = 122;
+const NETNS_COOKIE: i32 = 122;
 
 impl<Label: Copy + PartialEq> Assembler<Label> {
     pub fn push(&mut self, code: u8, to: u8, from: u8, offset: i16, immediate: i32) {
@@ -81,6 +81,21 @@ impl<Label: Copy + PartialEq> Assembler<Label> {
 
     pub fn call(&mut self, helper: i32) {
         self.push(0x85, 0, 0, 0, helper);
+    }
+
+    /// `r0 = the value of the key at the stack's top + key, or 0`.
+    pub fn look_up(&mut self, map: i32, key: i16) {
+        self.map(1, map);
+        self.address(2, key);
+        self.call(MAP_LOOKUP);
+    }
+
+    /// Goes on in the network namespace of `cookie` alone; the context is in R6.
+    pub fn jump_elsewhere(&mut self, cookie: u64, to: Label) {
+        self.copy(1, 6);
+        self.call(NETNS_COOKIE);
+        self.wide(1, 0, cookie);
+        self.jump_if_other(0, 1, to);
     }
 
     pub fn jump(&mut self, code: u8, left: u8, right: u8, immediate: i32, to: Label) {

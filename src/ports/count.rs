@@ -3,7 +3,7 @@
 //!
 //! Source: Linux, include/uapi/linux/bpf.h (`struct bpf_sock_ops`, `BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB`).
 
-use super::assembler::{Assembler, MAP_LOOKUP, NETNS_COOKIE};
+use super::assembler::Assembler;
 use crate::sys::bpf::Instruction;
 
 /// Offsets in `struct bpf_sock_ops`.
@@ -24,15 +24,10 @@ pub fn connections(counts: i32, cookie: u64) -> Vec<Instruction> {
     a.copy(6, 1);
     a.load32(1, 6, OPERATION);
     a.jump_unless(1, PASSIVE_ESTABLISHED, Done);
-    a.copy(1, 6);
-    a.call(NETNS_COOKIE);
-    a.wide(1, 0, cookie);
-    a.jump_if_other(0, 1, Done);
+    a.jump_elsewhere(cookie, Done);
     a.load32(1, 6, LOCAL_PORT);
     a.keep32(-4, 1);
-    a.map(1, counts);
-    a.address(2, -4);
-    a.call(MAP_LOOKUP);
+    a.look_up(counts, -4);
     a.jump_if_zero(0, Done);
     a.set(1, 1);
     a.add(0, 0, 1);

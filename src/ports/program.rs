@@ -13,7 +13,7 @@
 //! use. Source: Linux, include/uapi/linux/bpf.h (`struct bpf_sock_addr`, the helpers),
 //! Documentation/bpf/standardization/instruction-set.rst.
 
-use super::assembler::{Assembler, MAP_LOOKUP, NETNS_COOKIE};
+use super::assembler::Assembler;
 use crate::sys::bpf::Instruction;
 
 /// The maps that the program uses, by the numbers of their descriptors.
@@ -73,7 +73,7 @@ pub const REFUSED: i16 = 8;
 pub const HELD: i16 = 16;
 
 /// The length of a record in a ring.
-pub const RECORD_BYTES: i32 = 48;
+const RECORD_BYTES: i32 = 48;
 
 /// A place to jump to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,9 +94,7 @@ pub fn bind(maps: Maps, level: u32, cookie: u64) -> Vec<Instruction> {
     let mut a = Assembler::default();
     // R6: the context. A container's ports are none of our business.
     a.copy(6, 1);
-    a.call(NETNS_COOKIE);
-    a.wide(1, 0, cookie);
-    a.jump_if_other(0, 1, Label::Allow);
+    a.jump_elsewhere(cookie, Label::Allow);
 
     // R8: the key. Port 0 asks for any free one.
     a.load32(8, 6, USER_PORT);
@@ -112,9 +110,7 @@ pub fn bind(maps: Maps, level: u32, cookie: u64) -> Vec<Instruction> {
     a.call(call::CURRENT_ANCESTOR_CGROUP);
     a.keep64(at::ENVIRONMENT, 0);
     a.copy(9, 0);
-    a.map(1, maps.ports);
-    a.address(2, at::KEY);
-    a.call(MAP_LOOKUP);
+    a.look_up(maps.ports, at::KEY);
     a.jump_if_zero(0, Label::Unowned);
     // R7: who owns it.
     a.copy(7, 0);
@@ -124,21 +120,15 @@ pub fn bind(maps: Maps, level: u32, cookie: u64) -> Vec<Instruction> {
     // Another's. Counted there; told to the caller's environment, or to the owner where it has none.
     a.set(1, 1);
     a.add(7, REFUSED, 1);
-    a.map(1, maps.rings);
-    a.address(2, at::ENVIRONMENT);
-    a.call(MAP_LOOKUP);
+    a.look_up(maps.rings, at::ENVIRONMENT);
     a.put32(at::RECORD + 12, 0);
     a.jump_if_not_zero(0, Label::Report);
     a.go(Label::Stranger);
 
     a.label(Label::Unowned);
-    a.map(1, maps.tenants);
-    a.address(2, at::ENVIRONMENT);
-    a.call(MAP_LOOKUP);
+    a.look_up(maps.tenants, at::ENVIRONMENT);
     a.jump_if_zero(0, Label::Allow);
-    a.map(1, maps.rings);
-    a.address(2, at::ENVIRONMENT);
-    a.call(MAP_LOOKUP);
+    a.look_up(maps.rings, at::ENVIRONMENT);
     a.jump_if_zero(0, Label::Deny);
     a.put32(at::RECORD + 12, 0);
     a.go(Label::Report);
@@ -146,37 +136,15 @@ pub fn bind(maps: Maps, level: u32, cookie: u64) -> Vec<Instruction> {
     a.label(Label::Stranger);
     a.load64(1, 7, OWNER);
     a.keep64(at::ENVIRONMENT, 1);
-    a.map(1, maps.rings);
-    a.address(2, at::ENVIRONMENT);
-    a.call(MAP_LOOKUP);
+    a.look_up(maps.rings, at::ENVIRONMENT);
     a.jump_if_zero(0, Label::Deny);
     a.put32(at::RECORD + 12, 1);
 
     // R0: a ring. The record: pid, uid, key, whether it was a stranger, the program's name.
     a.label(Label::Report);
-    a.copy(9, 0);
-    a.call(call::CURRENT_PID_TGID);
-    a.push(0x77, 0, 0, 0, 32);
-    a.keep32(at::RECORD, 0);
-    a.call(call::CURRENT_UID_GID);
-    a.keep32(at::RECORD + 4, 0);
-    a.keep32(at::RECORD + 8, 8);
-    a.address(1, at::RECORD + 16);
-    a.set(2, 16);
-    a.call(call::CURRENT_COMM);
-    // A connection has its address here.
-    for word in 0..4 {
-        a.put32(at::RECORD + 32 + 4 * word, 0);
-    }
-    a.copy(1, 9);
-    a.address(2, at::RECORD);
-    a.set(3, RECORD_BYTES);
-    a.set(4, 0);
-    a.call(call::RING_OUTPUT);
+    tell(&mut a, at::RECORD, None);
     a.label(Label::Deny);
-    a.set(1, -libc::EACCES);
-    a.call(call::SET_RETVAL);
-    a.end(0);
+    refuse(&mut a);
 
     // The owner. A held socket is still bound when the next instance binds beside it; which sockets did
     // not ask for that themselves is remembered.
@@ -212,6 +180,42 @@ pub fn bind(maps: Maps, level: u32, cookie: u64) -> Vec<Instruction> {
     a.label(Label::Allow);
     a.end(1);
     a.finish()
+}
+
+/// Tells the ring in R0 of what is refused: pid, uid, the key in R8, what the caller of this has put at `record` + 12,
+/// the program's name, and the address at `address` of a connection. Takes R9.
+pub fn tell<Label: Copy + PartialEq>(a: &mut Assembler<Label>, record: i16, address: Option<i16>) {
+    a.copy(9, 0);
+    a.call(call::CURRENT_PID_TGID);
+    a.push(0x77, 0, 0, 0, 32);
+    a.keep32(record, 0);
+    a.call(call::CURRENT_UID_GID);
+    a.keep32(record + 4, 0);
+    a.keep32(record + 8, 8);
+    a.address(1, record + 16);
+    a.set(2, 16);
+    a.call(call::CURRENT_COMM);
+    for word in [0, 4, 8, 12] {
+        match address {
+            Some(address) => {
+                a.load32(1, 10, address + word);
+                a.keep32(record + 32 + word, 1);
+            }
+            None => a.put32(record + 32 + word, 0),
+        }
+    }
+    a.copy(1, 9);
+    a.address(2, record);
+    a.set(3, RECORD_BYTES);
+    a.set(4, 0);
+    a.call(call::RING_OUTPUT);
+}
+
+/// EACCES.
+pub fn refuse<Label: Copy + PartialEq>(a: &mut Assembler<Label>) {
+    a.set(1, -libc::EACCES);
+    a.call(call::SET_RETVAL);
+    a.end(0);
 }
 
 #[cfg(test)]

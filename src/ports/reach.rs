@@ -15,8 +15,8 @@
 //! Addresses are looked up in the form of IPv6, those of IPv4 mapped (RFC 4291, 2.5.5.2). Source: Linux,
 //! include/uapi/linux/bpf.h (`struct bpf_sock_addr`, `struct bpf_lpm_trie_key`).
 
-use super::assembler::{Assembler, MAP_LOOKUP, NETNS_COOKIE};
-use super::program::{DATAGRAM, RECORD_BYTES, TYPE, USER_PORT, call};
+use super::assembler::Assembler;
+use super::program::{DATAGRAM, TYPE, USER_PORT, call, refuse, tell};
 use crate::sys::bpf::Instruction;
 
 /// The maps that the program uses, by the numbers of their descriptors.
@@ -91,15 +91,10 @@ pub fn connect(maps: Maps, level: u32, cookie: u64, is_v6: bool) -> Vec<Instruct
     // R9: the caller's environment. R7: how it is held.
     a.keep64(at::ENVIRONMENT, 0);
     a.copy(9, 0);
-    a.map(1, maps.tenants);
-    a.address(2, at::ENVIRONMENT);
-    a.call(MAP_LOOKUP);
+    a.look_up(maps.tenants, at::ENVIRONMENT);
     a.jump_if_zero(0, Label::Allow);
     a.load32(7, 0, 0);
-    a.copy(1, 6);
-    a.call(NETNS_COOKIE);
-    a.wide(1, 0, cookie);
-    a.jump_if_other(0, 1, Label::Allow);
+    a.jump_elsewhere(cookie, Label::Allow);
 
     // R8: the port.
     a.load32(8, 6, USER_PORT);
@@ -124,9 +119,7 @@ pub fn connect(maps: Maps, level: u32, cookie: u64, is_v6: bool) -> Vec<Instruct
     a.keep32(at::PORT, 8);
     a.put32(at::LOOSE, 0);
     for next in [Label::AnyPort, Label::Place] {
-        a.map(1, maps.allowed);
-        a.address(2, at::LENGTH);
-        a.call(MAP_LOOKUP);
+        a.look_up(maps.allowed, at::LENGTH);
         a.jump_if_zero(0, next);
         a.load32(1, 0, 0);
         a.jump(0x15, 1, 0, WRITTEN.cast_signed(), Label::Allow);
@@ -137,9 +130,7 @@ pub fn connect(maps: Maps, level: u32, cookie: u64, is_v6: bool) -> Vec<Instruct
     }
 
     a.put32(at::PORT, 128);
-    a.map(1, maps.places);
-    a.address(2, at::PORT);
-    a.call(MAP_LOOKUP);
+    a.look_up(maps.places, at::PORT);
     a.jump_if_zero(0, Label::Elsewhere);
     a.load32(1, 0, 0);
     a.jump(0x15, 1, 0, LOCAL.cast_signed(), Label::Here);
@@ -152,9 +143,7 @@ pub fn connect(maps: Maps, level: u32, cookie: u64, is_v6: bool) -> Vec<Instruct
     a.copy(1, 8);
     a.push(0x47, 1, 0, 0, DATAGRAM.cast_signed());
     a.keep32(at::KEY, 1);
-    a.map(1, maps.ports);
-    a.address(2, at::KEY);
-    a.call(MAP_LOOKUP);
+    a.look_up(maps.ports, at::KEY);
     a.jump_if_zero(0, Label::Elsewhere);
     a.load64(1, 0, 0);
     a.jump_if_equal(1, 9, Label::Allow);
@@ -172,37 +161,15 @@ pub fn connect(maps: Maps, level: u32, cookie: u64, is_v6: bool) -> Vec<Instruct
     a.end(1);
 
     a.label(Label::Refuse);
-    a.map(1, maps.rings);
-    a.address(2, at::ENVIRONMENT);
-    a.call(MAP_LOOKUP);
+    a.look_up(maps.rings, at::ENVIRONMENT);
     a.jump_if_zero(0, Label::Deny);
-    a.copy(9, 0);
-    a.call(call::CURRENT_PID_TGID);
-    a.push(0x77, 0, 0, 0, 32);
-    a.keep32(at::RECORD, 0);
-    a.call(call::CURRENT_UID_GID);
-    a.keep32(at::RECORD + 4, 0);
     // Of the port alone, or of datagrams: as in a bind.
     a.load32(1, 6, TYPE);
     a.push(0x15, 1, 0, 1, 1);
     a.push(0x47, 8, 0, 0, DATAGRAM.cast_signed());
-    a.keep32(at::RECORD + 8, 8);
     a.put32(at::RECORD + 12, CONNECTION.cast_signed());
-    a.address(1, at::RECORD + 16);
-    a.set(2, 16);
-    a.call(call::CURRENT_COMM);
-    for word in 0..4 {
-        a.load32(1, 10, at::ADDRESS + 4 * word);
-        a.keep32(at::RECORD + 32 + 4 * word, 1);
-    }
-    a.copy(1, 9);
-    a.address(2, at::RECORD);
-    a.set(3, RECORD_BYTES);
-    a.set(4, 0);
-    a.call(call::RING_OUTPUT);
+    tell(&mut a, at::RECORD, Some(at::ADDRESS));
     a.label(Label::Deny);
-    a.set(1, -libc::EACCES);
-    a.call(call::SET_RETVAL);
-    a.end(0);
+    refuse(&mut a);
     a.finish()
 }

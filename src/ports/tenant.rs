@@ -21,6 +21,8 @@ pub struct Tenant {
     owned: Vec<Port>,
     /// Owned before, and not to be bound again.
     withheld: Vec<Port>,
+    /// What `reach` has told last: it is called at each start.
+    reached: Option<(Vec<Peer>, bool)>,
 }
 
 /// A bind(2) or connection that was refused.
@@ -42,7 +44,7 @@ pub struct Refusal {
 
 impl Tenant {
     pub(super) fn new(wall: Wall, id: u64, owned: Vec<Port>) -> Self {
-        Self { wall, id, ring: None, owned, withheld: Vec::new() }
+        Self { wall, id, ring: None, owned, withheld: Vec::new(), reached: None }
     }
 
     /// Has refusals told from here on. Not at once with `enter`: the kernel waits for a grace period of all
@@ -65,26 +67,31 @@ impl Tenant {
     /// # Errors
     /// bpf(2).
     pub fn reach(&mut self, peers: &[Peer], is_declared: bool) -> io::Result<()> {
-        // Closed first: what fails on the way leaves it closed.
-        let set_flags =
-            |flags: u32| self.wall.maps.tenants.set(&self.id.to_ne_bytes(), &flags.to_ne_bytes());
-        set_flags(1 | reach::DECLARED)?;
+        if self.reached.as_ref().is_some_and(|(list, was)| list == peers && *was == is_declared) {
+            return Ok(());
+        }
         let wanted: BTreeMap<[u8; 32], u32> = peers
             .iter()
             .map(|peer| {
-                (key_of(self.id, peer), if peer.is_loose { reach::LOOSE } else { reach::WRITTEN })
+                let kind = if peer.is_loose { reach::LOOSE } else { reach::WRITTEN };
+                (key_of(self.id, peer), kind)
             })
             .collect();
         let allowed = &self.wall.maps.allowed;
+        // What is new first: an instance that serves meanwhile is refused nothing that stays.
+        let added = wanted.iter().try_for_each(|(key, kind)| allowed.set(key, &kind.to_ne_bytes()));
+        // A list that could not be told whole leaves it closed.
+        let is_closed = is_declared || added.is_err();
+        let flags = if is_closed { 1 | reach::DECLARED } else { 1_u32 };
+        self.wall.maps.tenants.set(&self.id.to_ne_bytes(), &flags.to_ne_bytes())?;
         for key in allowed.keys()? {
             if key[4..12] == self.id.to_ne_bytes() && !wanted.contains_key(&key) {
                 allowed.remove(&key)?;
             }
         }
-        for (key, kind) in wanted {
-            allowed.set(&key, &kind.to_ne_bytes())?;
-        }
-        if is_declared { Ok(()) } else { set_flags(1) }
+        added?;
+        self.reached = Some((peers.to_vec(), is_declared));
+        Ok(())
     }
 
     /// Owns exactly `ports`; with `is_held` their sockets are such that a second can be bound beside one

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::EnvSpec;
+use crate::model::{EnvSpec, Wall};
+use crate::sys::fork::INSTANCE_NAMESPACES;
 
 /// The role of init, as the monitor's child takes it; gives the status it ends with.
 pub type Init = fn(&Launch<'_>, Handed) -> u8;
@@ -29,6 +30,16 @@ pub struct Launch<'a> {
     pub etc: (&'a Path, &'a Path),
     /// The environment's ports are walled: the monitor answers the app's listen(2).
     pub is_walled: bool,
+}
+
+impl Launch<'_> {
+    /// The namespaces that the instance is born into (`CLONE_NEW…`).
+    #[must_use]
+    pub fn namespaces(&self) -> libc::c_int {
+        let network = if self.spec.network.is_private { libc::CLONE_NEWNET } else { 0 };
+        let left_out = if self.spec.sandbox.has(Wall::Ipc) { 0 } else { libc::CLONE_NEWIPC };
+        (INSTANCE_NAMESPACES | network) & !left_out
+    }
 }
 
 /// The descriptors that init has; 0 is /dev/null, 1 and 2 are the app's pipes.
