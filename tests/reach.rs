@@ -207,6 +207,49 @@ threading.Thread(target=own).start()
     bed.end();
 }
 
+/// An instance that serves is refused nothing by the start of another, be the list the same or a longer one.
+#[test]
+fn a_reload_refuses_nothing_to_those_that_run() {
+    let bed = Bed::running();
+    let host = Host::new();
+    let script = r#"
+import signal
+refused = sent = 0
+def end(*_):
+    say(refused, "refused of some" if sent > 100 else "too few")
+    os._exit(0)
+signal.signal(signal.SIGTERM, end)
+def load():
+    global refused, sent
+    with socket(AF_INET, SOCK_DGRAM) as s:
+        while True:
+            sent += 1
+            try:
+                s.sendto(b"x", ("127.0.0.1", HOST))
+            except PermissionError:
+                refused += 1
+threading.Thread(target=load, daemon=True).start()
+"#;
+    let (app, _) = shop(&bed, &host, script, "");
+    let path = bed.profile_path(&app);
+    let text = std::fs::read_to_string(&path).expect("just written");
+    // Many others, so that a list told anew from its beginning would be seen.
+    let others: String = (1..100).map(|port| format!("\"192.0.2.1:{port}\", ")).collect();
+    let with = |last: &str| {
+        let list = format!("[{others}\"localhost:{}\"{last}]", host.port());
+        let section = format!("[network]\nconnect = \"declared\"\nallow-connect = {list}\n");
+        std::fs::write(&path, format!("{text}{section}")).expect("our own file");
+    };
+    with("");
+    bed.start(&app);
+    for round in 0..6 {
+        with(if round % 4 < 2 { ", \"10.0.0.0/8:22\"" } else { "" });
+        bed.ok(&["reload", "shop"]);
+    }
+    assert_eq!(says(&bed, &app, 6)[..6], ["0 refused of some"; 6]);
+    bed.end();
+}
+
 #[test]
 fn a_private_network_has_loopback_alone() {
     let bed = Bed::running();
