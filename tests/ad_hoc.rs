@@ -263,7 +263,9 @@ fn delete_keeps_a_profile_file_and_remembers() {
     assert!(bed.profile_path(&app).exists());
     assert_eq!(bed.status(&app), serde_json::Value::Null);
     assert!(get(app.port, "/").is_err());
-    // `autostart` would start it again, were it not for the tombstone.
+    // Neither does a start of all, nor `autostart`, were it not for the tombstone.
+    bed.ok(&["start"]);
+    assert_eq!(bed.status(&app), serde_json::Value::Null);
     bed.kill_daemon();
     bed.daemon();
     assert_eq!(bed.status(&app), serde_json::Value::Null);

@@ -2,6 +2,8 @@
 //! numbered attack; `attacks/expected` says what is to come of it, which wall stops it, and what comes of it
 //! without that wall.
 
+#[path = "common/attack.rs"]
+mod attack;
 mod bed;
 #[path = "common/kernel.rs"]
 mod kernel;
@@ -12,15 +14,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use attack::{HERE, probe};
 use bed::{Bed, is_guest, pid};
 use scripts::{python, says};
-
-const HERE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/attacks");
 
 /// What the victim has that is not for others.
 const VICTIM: &str = r#"
@@ -64,23 +65,6 @@ impl Drop for Things {
             format!("import ctypes; ctypes.CDLL('librt.so.1').mq_unlink(b'/{}')", self.name);
         let _ = Command::new("/usr/bin/python3").args(["-c", &script]).output();
     }
-}
-
-/// The probe, built once.
-fn probe(bed: &Bed) -> PathBuf {
-    let program = bed.root().join("attack");
-    let sources = fs::read_dir(Path::new(HERE).join("probe")).expect("the sources");
-    let sources: Vec<PathBuf> = sources
-        .map(|entry| entry.expect("an entry").path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "c"))
-        .collect();
-    let built = Command::new("cc")
-        .args(["-O1", "-static", "-pthread", "-o"])
-        .arg(&program)
-        .args(sources)
-        .status();
-    assert!(built.is_ok_and(|status| status.success()), "cc: install gcc and libc6-dev");
-    program
 }
 
 /// A bed whose runner leaves out the walls of `without`.
@@ -319,6 +303,24 @@ fn score(found: &BTreeMap<String, String>) -> f64 {
     }
     assert_eq!(all, 56_460);
     (f64::from(bad) * 100.0 / f64::from(all)).ceil() / 10.0
+}
+
+/// What is tried with the runner is tried by tests of their own, all over the suite.
+#[test]
+fn each_attack_on_the_runner_has_a_test_that_is_there() {
+    let text = fs::read_to_string(Path::new(HERE).join("runner")).expect("the table");
+    let lines: Vec<&str> =
+        text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for line in &lines {
+        let (words, _what) = line.split_once(" # ").expect(line);
+        let [_numbers, file, test] = words.split(' ').collect::<Vec<_>>()[..] else {
+            panic!("not a line of the table: {line}");
+        };
+        let source = fs::read_to_string(root.join(file)).expect(line);
+        assert!(source.contains(&format!("fn {test}(")), "{line}");
+    }
+    assert!(lines.len() > 30);
 }
 
 /// Writes what was found into the folder of the variable: from it the table is made.

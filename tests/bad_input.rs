@@ -236,31 +236,37 @@ fn half_a_frame_and_silence_times_out_alone() {
 
 /// Many silent connections at once, of another user: the peer's ids are those of the thread that
 /// connects (unix(7), SO_PEERCRED).
-fn crowd(bed: &Bed, uid: u32) -> Vec<UnixStream> {
+fn crowd(bed: &Bed, uid: u32, size: usize) -> Vec<UnixStream> {
     let connect_all = || {
         let uid = rustix::process::Uid::from_raw(uid);
         rustix::thread::set_thread_res_uid(uid, uid, uid).expect("root may");
-        (0..200).map(|_| connect(bed)).collect()
+        (0..size).map(|_| connect(bed)).collect()
     };
     std::thread::scope(|scope| scope.spawn(connect_all).join().expect("all are connected"))
 }
 
 #[test]
-fn two_hundred_callers_keep_nobody_out() {
+fn ten_thousand_callers_keep_nobody_out() {
     let bed = Bed::running();
     let app = bed.app("shop");
     bed.probe(&app, "");
     bed.start(&app);
-    for uid in [app.uid, 0, 65_534] {
-        let crowd = crowd(&bed, uid);
+    let most = if is_guest() { 500 } else { 10_000 };
+    let files = rustix::process::Rlimit { current: Some(12_000), maximum: Some(12_000) };
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, files).expect("root may");
+    let before = memory_of(bed.daemon_pid());
+    for (uid, size) in [(app.uid, most), (0, 200), (65_534, 200)] {
+        let crowd = crowd(&bed, uid, size);
         // While they are there: a look, and an order.
         serves(&bed);
         let before = pid(&bed.status(&app));
         bed.ok(&["restart", "shop"]);
         assert_ne!(pid(&bed.status(&app)), before, "uid {uid}");
         serves(&bed);
-        assert_eq!(crowd.len(), 200);
+        assert_eq!(crowd.len(), size);
     }
+    let grown = memory_of(bed.daemon_pid()) - before;
+    assert!(grown < 8192, "the runner grew by {grown} kB");
     // All at once, each with a question: every one has an answer, if only that it is too much.
     let mut streams: Vec<_> = (0..200).map(|_| connect(&bed)).collect();
     let ask = b"{\"method\":\"status\",\"parameters\":{\"targets\":[]}}\0";

@@ -142,6 +142,11 @@ fn a_bad_file_fails_at_once_and_what_runs_goes_on() {
         ("a link out of the base", Box::new(link(outside.clone())), "(os error 18)"),
         ("a link upwards", Box::new(link("../../outside.env".into())), "(os error 18)"),
         ("a link to the host", Box::new(link("/etc/hostname".into())), "(os error 18)"),
+        (
+            "a second name of another's",
+            Box::new(|path: &Path| fs::hard_link(&outside, path).expect("ours")),
+            "has another name",
+        ),
         ("a link to itself", Box::new(link(".env".into())), "(os error 40)"),
         (
             "a fifo",

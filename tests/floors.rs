@@ -236,6 +236,29 @@ fn unsafe_has_one_home() {
     assert!(count > 0, "the test does not see what it looks for");
 }
 
+/// No pager, no shell, no helper that an operator's environment could choose: what runs another program is
+/// looked at here.
+#[test]
+fn programs_are_run_by_name_alone_where_it_is_said() {
+    let runs = ["Command::new(", "command::run", "command::start("];
+    let found: Vec<String> = sources()
+        .iter()
+        .filter(|source| runs.iter().any(|run| source.code.contains(run)))
+        .map(|source| source.path.display().to_string())
+        .collect();
+    let wanted = [
+        "cgroup/tree.rs", // in its tests
+        "cli/demo/host.rs",
+        "daemon/launch.rs",
+        "formats/dotenv/lint.rs", // in its tests
+        "host/setup.rs",
+        "host/software.rs",
+        "profile/env_file.rs",
+        "sys/command.rs",
+    ];
+    assert_eq!(found, wanted);
+}
+
 #[test]
 fn the_reader_of_sources_sees_what_counts() {
     let code = code_of(

@@ -84,6 +84,11 @@ impl Tree {
         for name in ["monitor", "init", "app"] {
             files::make_all(self.point(), &base.join(name))?;
         }
+        // One that was left frozen would stop this process too, and tell nobody why.
+        for group in ["", "monitor", "init", "app"] {
+            let freeze = base.join(group).join("cgroup.freeze");
+            files::write_if_there(&freeze, "0", "thaw the cgroup with")?;
+        }
         self.join(&base.join("monitor"), own)?;
         Ok(base)
     }

@@ -10,6 +10,7 @@ use super::registry::{Entry, Runner};
 use super::show::{show, ticket};
 use super::{adhoc, evict, orders};
 use crate::formats::{memory_file, spec_file};
+use crate::host::landlock_lacks;
 use crate::model::{
     CpuStatus, EnvName, EnvSpec, EnvironmentStatus, LeakStatus, MemoryStatus, Phase, PidsStatus,
     PortLine, PortStatus, PortsDocument, RunnerStatus, STATUS_SCHEMA, StatusDocument, Wanted,
@@ -159,7 +160,7 @@ pub fn saved_spec(runner: &Rc<Runner>, name: &EnvName) -> Option<EnvSpec> {
 }
 
 /// `start NAME` of a deleted environment whose profile file is there, or of a profile that came since
-/// the runner read them.
+/// the runner read them; `start` of all brings the latter alone.
 fn bring_back(runner: &Rc<Runner>, peer: &Peer, order: &Order) {
     if !is_allowed(peer, Class::Admin, &[]) && !peer.is_member {
         return;
@@ -169,7 +170,8 @@ fn bring_back(runner: &Rc<Runner>, peer: &Peer, order: &Order) {
         !all.iter()
             .any(|e| e.name.as_str() == target || target_of(runner, e).as_deref() == Some(target))
     };
-    if !order.targets.iter().any(unknown) {
+    let is_of_all = order.targets.is_empty();
+    if !is_of_all && !order.targets.iter().any(unknown) {
         return;
     }
     for known in runner.profiles().known {
@@ -177,7 +179,8 @@ fn bring_back(runner: &Rc<Runner>, peer: &Peer, order: &Order) {
             .targets
             .iter()
             .any(|target| target == known.name.as_str() || Some(target) == known.target.as_ref());
-        if is_named && runner.entry(&known.name).is_none() {
+        let is_new = || runner.saved(&known.name).is_none_or(|saved| !saved.deleted);
+        if (is_named || is_of_all && is_new()) && runner.entry(&known.name).is_none() {
             let entry = runner.adopt(known.name.clone(), Wanted::Stopped);
             *entry.known.borrow_mut() = Some(known);
         }
@@ -293,6 +296,9 @@ async fn status(runner: &Rc<Runner>, entries: Vec<Rc<Entry>>) -> StatusDocument 
     }
     let mut environments: Vec<EnvironmentStatus> = reports.join_all().await;
     environments.sort_by(|a, b| a.name.cmp(&b.name));
+    let landlock = crate::sys::landlock::version();
+    let degraded = runner.walls.degraded().into_iter();
+    let degraded = degraded.chain(landlock_lacks(landlock)).chain(runner.driver.degraded());
     StatusDocument {
         schema: STATUS_SCHEMA,
         runner: RunnerStatus {
@@ -300,7 +306,8 @@ async fn status(runner: &Rc<Runner>, entries: Vec<Rc<Entry>>) -> StatusDocument 
             pid: std::process::id(),
             uptime_s: runner.since.elapsed().as_secs(),
             cgroup: runner.driver.kind().to_owned(),
-            degraded: runner.driver.degraded().into_iter().chain(runner.walls.degraded()).collect(),
+            landlock,
+            degraded: degraded.collect(),
         },
         environments,
     }

@@ -133,7 +133,7 @@ fn judge_seccomp(actions: Option<&str>) -> Finding {
 }
 
 /// What each version of its interface brought (landlock(7)).
-fn judge_landlock(version: Option<u32>) -> Finding {
+pub fn judge_landlock(version: Option<u32>) -> Finding {
     const TOPIC: &str = "landlock";
     let Some(version) = version else {
         return Finding::degraded(

@@ -25,6 +25,51 @@ pub enum Level {
     Bad,
 }
 
+/// How well the host stands as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum Grade {
+    /// Nothing is missing.
+    A,
+    /// All walls stand; something else is less than it could be.
+    B,
+    /// A wall is missing that another host would have.
+    C,
+    /// swrun cannot do its work.
+    F,
+}
+
+/// Topics that are walls round an app.
+const WALLS: [&str; 3] = ["seccomp", "ports", "landlock"];
+
+impl Grade {
+    /// The grade of a host of which this was found.
+    #[must_use]
+    pub fn of(findings: &[Finding]) -> Self {
+        let is_any = |is: &dyn Fn(&Finding) -> bool| findings.iter().any(is);
+        if is_any(&|finding| finding.level == Level::Bad) {
+            Self::F
+        } else if is_any(&|finding| finding.level != Level::Good && WALLS.contains(&finding.topic))
+        {
+            Self::C
+        } else if is_any(&|finding| finding.level != Level::Good) {
+            Self::B
+        } else {
+            Self::A
+        }
+    }
+
+    /// What it means.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::A => "nothing is missing",
+            Self::B => "all walls stand; something else is less than it could be",
+            Self::C => "a wall is missing",
+            Self::F => "swrun cannot do its work here",
+        }
+    }
+}
+
 /// What was found about one topic.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
@@ -73,6 +118,13 @@ pub fn examine(places: &Places) -> Vec<Finding> {
     findings
 }
 
+/// What this kernel's Landlock leaves open, for whom it is a lack.
+#[must_use]
+pub fn landlock_lacks(version: Option<u32>) -> Option<String> {
+    let finding = kernel::judge_landlock(version);
+    (finding.level != Level::Good).then_some(finding.text)
+}
+
 /// The trimmed text of a small file of the kernel.
 fn read(path: &str) -> Option<String> {
     std::fs::read_to_string(path).ok().map(|text| text.trim().to_string())
@@ -95,6 +147,17 @@ mod tests {
             assert!(!finding.text.is_empty() && !finding.text.ends_with('.'), "{finding:?}");
             assert!(finding.level == Level::Good || !finding.text.is_empty());
         }
+    }
+
+    #[test]
+    fn the_grade_is_that_of_the_worst() {
+        let good = || Finding::good("kernel", "Linux 6.1");
+        let less = |topic| Finding::degraded(topic, "less", "do");
+        assert_eq!(Grade::of(&[good()]), Grade::A);
+        assert_eq!(Grade::of(&[good(), less("swap")]), Grade::B);
+        assert_eq!(Grade::of(&[less("swap"), less("landlock"), good()]), Grade::C);
+        assert_eq!(Grade::of(&[Finding::unknown("ports", "whether")]), Grade::C);
+        assert_eq!(Grade::of(&[less("ports"), Finding::bad("kernel", "old", "new")]), Grade::F);
     }
 
     #[test]

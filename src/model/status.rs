@@ -31,7 +31,9 @@ pub struct RunnerStatus {
     pub uptime_s: u64,
     /// `unified` or `hybrid`.
     pub cgroup: String,
-    /// What this host lacks, a sentence each.
+    /// The version of Landlock's interface; `None`: this kernel has none, or it is off.
+    pub landlock: Option<u32>,
+    /// What this host lacks, a sentence each, the worst first.
     pub degraded: Vec<String>,
 }
 

@@ -35,8 +35,12 @@ impl LogFile {
             .append(true)
             .create(true)
             .mode(0o640)
-            .custom_flags(libc::O_NOFOLLOW)
+            // A FIFO without a reader is told of, and not waited for.
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
             .open(folder.join(name))?;
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+        }
         let _ = std::os::unix::fs::fchown(&file, None, readers);
         Ok(Self { file, lost: 0 })
     }

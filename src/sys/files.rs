@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// Replaces `path` by `bytes`: a new file beside it, synced, renamed over it, the folder synced.
@@ -129,7 +129,8 @@ fn lock_file(path: &Path) -> io::Result<File> {
 
 /// Reads a regular file of at most `longest` bytes beneath `base`, with the caller's own rights.
 /// Links are followed as long as they stay beneath, absolute ones too (deployment tools write them);
-/// a fifo or a device is refused without waiting.
+/// a fifo or a device is refused without waiting, and a file with a second name (whose it is, that name
+/// does not tell).
 ///
 /// # Errors
 /// openat2(2) (`EXDEV`: a link leads out of `base`), read(2), or `InvalidData`.
@@ -151,8 +152,13 @@ pub fn read_beneath(base: &Path, path: &Path, longest: u64) -> io::Result<Vec<u8
         opened => opened,
     };
     let file = File::from(opened?);
-    if !file.metadata()?.is_file() {
+    let found = file.metadata()?;
+    if !found.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "it is not a regular file"));
+    }
+    if found.nlink() > 1 {
+        let text = "it has another name elsewhere (a hard link): copy it";
+        return Err(io::Error::new(io::ErrorKind::InvalidData, text));
     }
     read_at_most(file, longest)
 }

@@ -8,13 +8,14 @@ use crate::cgroup;
 use crate::cli::args::Doctor;
 use crate::cli::exit::{Ended, Exit};
 use crate::cli::output::Output;
-use crate::host::{self, Finding, Level};
+use crate::host::{self, Finding, Grade, Level};
 use crate::model::Places;
 
 /// The answer of `doctor --json`.
 #[derive(Debug, Serialize)]
 struct Document {
     schema: u32,
+    grade: Grade,
     cgroup: Option<String>,
     degraded: Vec<String>,
     findings: Vec<Finding>,
@@ -23,14 +24,14 @@ struct Document {
 /// Examines the host; it fails where swrun could not do its work.
 pub fn run(places: &Places, args: &Doctor, output: &mut Output) -> Ended {
     let findings = host::examine(places);
-    let is_bad = findings.iter().any(|finding| finding.level == Level::Bad);
+    let grade = Grade::of(&findings);
     let driver = cgroup::detect(Path::new("/proc/self/mountinfo"), Path::new("/proc/self/cgroup"));
     if args.json {
         let (cgroup, degraded) = match &driver {
             Ok(driver) => (Some(driver.kind().to_owned()), driver.degraded()),
             Err(_) => (None, Vec::new()),
         };
-        output.json(&Document { schema: 1, cgroup, degraded, findings })?;
+        output.json(&Document { schema: 1, grade, cgroup, degraded, findings })?;
     } else {
         let topics = findings.iter().map(|finding| finding.topic.len()).max().unwrap_or(0);
         for finding in &findings {
@@ -44,6 +45,7 @@ pub fn run(places: &Places, args: &Doctor, output: &mut Output) -> Ended {
                 output.line(&format!("{:10}{:topics$}  do: {advice}", "", ""))?;
             }
         }
+        output.line(&format!("grade {grade:?}: {}", grade.words()))?;
     }
-    Ok(if is_bad { Exit::Failed } else { Exit::Done })
+    Ok(if grade == Grade::F { Exit::Failed } else { Exit::Done })
 }

@@ -27,6 +27,13 @@ pub fn run(places: &Places, status: &Status, output: &mut Output) -> Ended {
             output.line(&line)?;
         }
         output.flush()?;
+        if let Some((worst, others)) = document.runner.degraded.split_first() {
+            let others = match others.len() {
+                0 => String::new(),
+                count => format!(", and {count} more"),
+            };
+            say(&format!("this host: {}{others} (see \"swrun doctor\")", clean(worst)));
+        }
         if document.environments.is_empty() {
             say(
                 "there are no environments: a profile in /etc/swrun/profiles makes one, see \"swrun check\"",

@@ -250,6 +250,7 @@ pub(in crate::cli) mod tests {
                 pid: 1,
                 uptime_s: 1,
                 cgroup: "unified".into(),
+                landlock: Some(7),
                 degraded: Vec::new(),
             },
             environments: vec![dev, prod, test, stopped],
