@@ -14,6 +14,7 @@ pub mod lifecycle;
 pub mod model;
 pub mod monitor;
 pub mod once;
+pub mod pack;
 pub mod policy;
 pub mod ports;
 pub mod privilege;
@@ -35,6 +36,7 @@ pub fn main() -> ExitCode {
         Some(monitor::ROLE) => monitor::main(init::main),
         Some(wire::once::ROLE) => once::main(init::main),
         Some(reader::ROLE) => reader::main(),
+        Some(pack::ROLE) => pack::main(),
         Some(sample::ROLE) => sample::main(),
         _ => match cli::main() {
             cli::Next::Exit(code) => code,

@@ -58,6 +58,8 @@ pub enum Command {
     Reload(Order),
     /// Run so many instances of an environment, on the same ports
     Scale(Scale),
+    /// Empty the logs of environments, those put aside too
+    Flush(Flush),
     /// Show who owns, holds and wants which port
     Ports(Ports),
     /// Stop environments and forget them; gone for the next boot too
@@ -186,6 +188,13 @@ pub struct Scale {
     pub no_wait: bool,
 }
 
+/// `swrun flush`.
+#[derive(Debug, clap::Args)]
+pub struct Flush {
+    #[command(flatten)]
+    pub selection: Selection,
+}
+
 /// `swrun ports`.
 #[derive(Debug, clap::Args)]
 pub struct Ports {
@@ -296,12 +305,21 @@ pub struct Logs {
     /// Only lines since then: 10m, 2h (ago), 2026-11-23, 2026-11-23T01:02:03Z
     #[arg(long, value_name = "T", value_parser = NonEmptyStringValueParser::new())]
     pub since: Option<String>,
+    /// Only lines until then, and no following
+    #[arg(long, value_name = "T", value_parser = NonEmptyStringValueParser::new())]
+    pub until: Option<String>,
     /// Only lines in which this regular expression is found
     #[arg(long, value_name = "RE")]
     pub grep: Option<String>,
     /// One JSON object for each line
     #[arg(long)]
     pub json: bool,
+    /// What the app wrote, byte for byte, without time and name; not to a terminal
+    #[arg(long, conflicts_with = "json")]
+    pub raw: bool,
+    /// "app" lets the app's own colours through, and nothing else of its control characters
+    #[arg(long, value_name = "WHOSE", value_parser = ["app"])]
+    pub color: Option<String>,
 }
 
 /// `swrun errors`.

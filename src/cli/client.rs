@@ -74,6 +74,7 @@ fn is_waiting(ask: &Ask) -> bool {
         | Ask::Restart(order)
         | Ask::Reload(order)
         | Ask::Scale { order, .. }
+        | Ask::Flush(order)
         | Ask::Delete(order) => order.wait,
         Ask::StartAdHoc(ad_hoc) => ad_hoc.wait,
         Ask::Kill {} | Ask::Evict { .. } => true,

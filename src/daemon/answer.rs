@@ -59,6 +59,9 @@ pub async fn answer(
             let verb = orders::Verb::Scale(instances);
             carry_out(&runner, &peer, order, verb, Class::Operate, &progress).await
         }
+        Ask::Flush(order) => {
+            carry_out(&runner, &peer, order, orders::Verb::Flush, Class::Operate, &progress).await
+        }
         Ask::Ports { targets } => match select(&runner, &peer, &targets, Class::See) {
             Ok(entries) => Ok(Answer::Ports(ports(&runner, entries).await)),
             Err(refusal) => Err(refusal),
@@ -207,6 +210,7 @@ async fn carry_out(
             orders::Verb::Restart => "restarting",
             orders::Verb::Reload => "reloading",
             orders::Verb::Scale(_) => "scaling",
+            orders::Verb::Flush => "emptying its logs",
         };
         let news = Answer::Progress { name: entry.name.to_string(), text: text.to_owned() };
         // Who asked may have gone; the order is carried out all the same.

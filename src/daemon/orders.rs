@@ -16,6 +16,7 @@ use crate::sys::files;
 use crate::wire::ask::Outcome;
 use crate::wire::keep::{Brief, Reply, Request};
 
+mod flush;
 mod reload;
 
 /// How long an order waits for an environment that neither comes up nor fails.
@@ -40,12 +41,18 @@ pub enum Verb {
     Reload,
     /// Run so many instances.
     Scale(u32),
+    /// Empty the logs.
+    Flush,
     /// Stop, and forget.
     Delete,
 }
 
 /// Carries out an order for one environment.
 pub async fn carry_out(runner: Rc<Runner>, entry: Rc<Entry>, verb: Verb, wait: bool) -> Outcome {
+    if verb == Verb::Flush {
+        // It is in no other order's way.
+        return outcome(&entry, verb, flush::flush(&runner, &entry).await);
+    }
     let Some(_order) = take_turn(&entry, verb).await else {
         let text = "has too many orders waiting; try again".to_owned();
         return Outcome { name: entry.name.to_string(), ok: false, text };
@@ -58,7 +65,8 @@ pub async fn carry_out(runner: Rc<Runner>, entry: Rc<Entry>, verb: Verb, wait: b
     if matches!(verb, Verb::Start | Verb::Restart | Verb::Reload) {
         until_stopped(&entry).await;
     }
-    let outcome = match verb {
+    let result = match verb {
+        Verb::Flush => Ok(String::new()),
         Verb::Start => start(&runner, &entry, wait).await,
         Verb::Stop => stop(&runner, &entry, wait).await,
         Verb::Restart => restart(&runner, &entry, wait).await,
@@ -66,7 +74,11 @@ pub async fn carry_out(runner: Rc<Runner>, entry: Rc<Entry>, verb: Verb, wait: b
         Verb::Scale(instances) => reload::scale(&runner, &entry, instances, wait).await,
         Verb::Delete => delete(&runner, &entry).await,
     };
-    let (ok, text) = match outcome {
+    outcome(&entry, verb, result)
+}
+
+fn outcome(entry: &Entry, verb: Verb, result: Result<String, String>) -> Outcome {
+    let (ok, text) = match result {
         Ok(text) => (true, text),
         Err(text) => (false, text),
     };
@@ -176,7 +188,7 @@ async fn ask_with_new_spec(
             put_back(&path, before);
             Ok(Err(why))
         }
-        Ok(Some(Reply::Report(_) | Reply::Ports(_)) | None) => {
+        Ok(Some(Reply::Report(_) | Reply::Ports(_) | Reply::Done) | None) => {
             Err("its monitor ended meanwhile; see \"swrun status\"".to_owned())
         }
     }

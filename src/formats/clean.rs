@@ -44,6 +44,32 @@ pub fn clean_into(bytes: &[u8], out: &mut String) {
     }
 }
 
+/// The same, but for sequences that choose colours and weight (ECMA-48, SGR: `ESC [ … m`); after them the
+/// terminal is set back to its own.
+pub fn clean_keeping_colours(bytes: &[u8], out: &mut String) {
+    let (mut rest, mut is_coloured) = (bytes, false);
+    while let Some(at) = rest.windows(2).position(|pair| pair == b"\x1b[") {
+        let (before, sequence) = rest.split_at(at);
+        clean_into(before, out);
+        let length = sequence[2..].iter().position(|byte| !b"0123456789;:".contains(byte));
+        match length {
+            // A terminal takes a few of them.
+            Some(length @ ..=32) if sequence[2 + length] == b'm' => {
+                out.push_str(&String::from_utf8_lossy(&sequence[..length + 3]));
+                (rest, is_coloured) = (&sequence[length + 3..], true);
+            }
+            _ => {
+                clean_into(&sequence[..2], out);
+                rest = &sequence[2..];
+            }
+        }
+    }
+    clean_into(rest, out);
+    if is_coloured {
+        out.push_str("\x1b[0m");
+    }
+}
+
 /// `text`, safe to show; borrowed where there is nothing to do, which is nearly always.
 #[must_use]
 pub fn clean(text: &str) -> Cow<'_, str> {
@@ -112,6 +138,23 @@ mod tests {
         let safe = clean_json(&json);
         assert!(!safe.chars().any(|c| is_unsafe(c) && c != '\n'), "{safe:?}");
         assert_eq!(serde_json::from_str::<Vec<String>>(&safe).expect("still JSON"), [text]);
+    }
+
+    #[test]
+    fn colours_of_an_app_are_let_through_and_nothing_else() {
+        let coloured = |text: &str| {
+            let mut out = String::new();
+            clean_keeping_colours(text.as_bytes(), &mut out);
+            out
+        };
+        assert_eq!(coloured("plain"), "plain");
+        assert_eq!(coloured("\x1b[1;31mred\x1b[m x"), "\x1b[1;31mred\x1b[m x\x1b[0m");
+        assert_eq!(coloured("\x1b[38:5:1mx"), "\x1b[38:5:1mx\x1b[0m");
+        for bad in ["\x1b[2J", "\x1b[?25l", "\x1b]0;t\x07", "\x1b[31", "\x1b[", "\x1b[3\x1b[2Jm"] {
+            assert!(!coloured(bad).contains('\x1b'), "{bad:?}");
+        }
+        let long = format!("\x1b[{}m", "1;".repeat(40));
+        assert!(!coloured(&long).contains('\x1b'));
     }
 
     proptest! {

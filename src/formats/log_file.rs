@@ -5,10 +5,11 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use super::log_line::{LONGEST_LINE, Piece, parse_line};
+use super::log_store::{Body, Older};
 
 /// The longest entry put together from pieces, in bytes; a longer one comes as several.
 pub const LONGEST_ENTRY: usize = 256 << 10;
@@ -34,6 +35,12 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// Whether more of the same line follows in the next entry.
+    #[must_use]
+    pub fn goes_on(&self) -> bool {
+        self.goes_on
+    }
+
     pub(super) fn from_line(offset: u64, line: &[u8]) -> Self {
         match parse_line(line) {
             Some(read) => Self {
@@ -74,8 +81,20 @@ impl Entry {
 /// # Errors
 /// It is not there, may not be read, or is no regular file.
 pub fn open_log(path: &Path) -> io::Result<File> {
+    regular(OpenOptions::new().read(true), path)
+}
+
+/// The same, for whoever is to cut it short.
+///
+/// # Errors
+/// As [`open_log`].
+pub fn open_to_empty(path: &Path) -> io::Result<File> {
+    regular(OpenOptions::new().write(true), path)
+}
+
+fn regular(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let file = options.custom_flags(flags).open(path)?;
     if file.metadata()?.is_file() {
         Ok(file)
     } else {
@@ -86,7 +105,7 @@ pub fn open_log(path: &Path) -> io::Result<File> {
 /// Reads the entries of a file from an offset on.
 #[derive(Debug)]
 pub struct LogReader {
-    file: File,
+    body: Body,
     /// Where the unread part of `buffer` lies in the file.
     offset: u64,
     /// Bytes at and after this are not read.
@@ -103,9 +122,9 @@ pub struct LogReader {
 impl LogReader {
     /// Reads from `offset` up to `limit`, both in bytes.
     #[must_use]
-    pub fn new(file: File, offset: u64, limit: u64) -> Self {
-        let buffer = Vec::new();
-        Self { file, offset, limit, buffer, used: 0, searched: 0, pending: None }
+    pub fn new(body: impl Into<Body>, offset: u64, limit: u64) -> Self {
+        let (body, buffer) = (body.into(), Vec::new());
+        Self { body, offset, limit, buffer, used: 0, searched: 0, pending: None }
     }
 
     /// The next entry that is complete; `None` at what is the end for now.
@@ -124,6 +143,19 @@ impl LogReader {
             }
         }
         Ok(None)
+    }
+
+    /// Goes on with the file that follows this one, which has been read to its end; a line whose pieces lie in
+    /// both is one. What is left without its newline is given first.
+    pub fn go_on(&mut self, next: Self) -> Option<Entry> {
+        let torn = match self.used < self.buffer.len() {
+            true => Some(Entry::from_line(self.offset, &self.buffer[self.used..])),
+            false => None,
+        };
+        let pending = self.pending.take();
+        *self = next;
+        self.pending = pending;
+        torn
     }
 
     /// What is left at an end that is known to be the last: pieces without their end, then a line
@@ -148,7 +180,8 @@ impl LogReader {
     /// # Errors
     /// The open file cannot be asked.
     pub fn is_still(&self, path: &Path) -> io::Result<Presence> {
-        let own = self.file.metadata()?;
+        let Body::Plain(file) = &self.body else { return Ok(Presence::Replaced) };
+        let own = file.metadata()?;
         let read_up_to = self.offset + (self.buffer.len() - self.used) as u64;
         if own.len() < read_up_to {
             return Ok(Presence::Truncated);
@@ -158,6 +191,20 @@ impl LogReader {
             Ok(_) => Ok(Presence::Replaced),
             // Between a rename and the new file: the old one is all there is.
             Err(_) => Ok(Presence::Same),
+        }
+    }
+
+    /// Whether this is the file that was put aside as `older`: the same file, or packed a text of the same
+    /// length.
+    #[must_use]
+    pub fn reads(&self, older: &Older) -> bool {
+        let Body::Plain(file) = &self.body else { return false };
+        let Ok(own) = file.metadata() else { return false };
+        match std::fs::symlink_metadata(&older.path) {
+            Ok(there) if !older.is_packed => (there.dev(), there.ino()) == (own.dev(), own.ino()),
+            _ => Body::open(older).is_ok_and(|body| {
+                body.is_some_and(|body| body.length().is_ok_and(|l| l == own.len()))
+            }),
         }
     }
 
@@ -203,7 +250,7 @@ impl LogReader {
         let wanted = self.limit.saturating_sub(from).min(BLOCK as u64);
         self.buffer.resize(held + usize::try_from(wanted).unwrap_or(BLOCK), 0);
         let read = loop {
-            match self.file.read_at(&mut self.buffer[held..], from) {
+            match self.body.read_at(&mut self.buffer[held..], from) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Ok(read) => break Ok(read),
                 Err(error) => break Err(error),

@@ -11,7 +11,9 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
-use super::log_file::{Entry, LogReader, Presence, open_log};
+use super::log_chain::{Link, LogChain, last_of, open_current};
+use super::log_file::{Entry, LogReader, Presence};
+use super::log_store::Older;
 
 /// How often files are looked at without inotify.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -19,20 +21,24 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// How often they are looked at in any case: inotify is silent for some file systems.
 const LOOK_ANYWAY: Duration = Duration::from_secs(2);
 
-/// A log file that is read as it grows, whatever is done to its name.
+/// A log that is read as it grows, whatever is done to its name.
 #[derive(Debug)]
 pub struct FollowedLog {
     path: PathBuf,
-    reader: Option<LogReader>,
-    /// The file that took the place of the one in `reader`, which is read to its end first.
-    successor: Option<LogReader>,
+    /// Ends with the file that was at `path` when it was opened.
+    chain: Option<LogChain>,
+    /// What had been put aside last when that file was opened, in milliseconds since 1970.
+    known: u64,
+    /// What comes after that file, which is read to its end first.
+    successors: Option<(Vec<Link>, u64)>,
 }
 
 impl FollowedLog {
-    /// Goes on with `reader`, which reads the file at `path`; `None`: it is not there yet.
+    /// Goes on with `chain`, which ends with the file at `path`, opened when the last one put aside was that of
+    /// `known`; `None`: nothing is there yet.
     #[must_use]
-    pub fn new(path: PathBuf, reader: Option<LogReader>) -> Self {
-        Self { path, reader, successor: None }
+    pub fn new(path: PathBuf, chain: Option<LogChain>, known: u64) -> Self {
+        Self { path, chain, known, successors: None }
     }
 
     /// The next entry that is complete; `None` when there is none for now.
@@ -41,33 +47,40 @@ impl FollowedLog {
     /// A file cannot be read.
     pub fn next_entry(&mut self) -> io::Result<Option<Entry>> {
         loop {
-            let Some(reader) = &mut self.reader else {
-                match open_log(&self.path) {
-                    Ok(file) => self.reader = Some(LogReader::new(file, 0, u64::MAX)),
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-                    Err(error) => return Err(error),
-                }
+            let Some(chain) = &mut self.chain else {
+                let Some((current, older)) = open_current(&self.path)? else { return Ok(None) };
+                let newer = older.iter().filter(|older| older.at_millis > self.known).cloned();
+                let mut links: Vec<Link> = newer.map(Link::Older).collect();
+                links.push(Link::Reader(LogReader::new(current, 0, u64::MAX)));
+                (self.chain, self.known) = (LogChain::new(links)?, last_of(&older));
                 continue;
             };
-            if let Some(entry) = reader.next_entry()? {
+            if let Some(entry) = chain.next_entry()? {
                 return Ok(Some(entry));
             }
-            if self.successor.is_some() {
-                if let Some(entry) = reader.take_rest() {
-                    return Ok(Some(entry));
-                }
-                self.reader = self.successor.take();
+            if let Some((links, known)) = self.successors.take() {
+                chain.extend(links);
+                self.known = known;
                 continue;
             }
-            match reader.is_still(&self.path)? {
+            match chain.last().is_still(&self.path)? {
                 Presence::Same => return Ok(None),
-                Presence::Truncated => reader.rewind(),
-                // The old file may have grown since it was read: once more, then the new one.
-                Presence::Replaced => match open_log(&self.path) {
-                    Ok(file) => self.successor = Some(LogReader::new(file, 0, u64::MAX)),
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-                    Err(error) => return Err(error),
-                },
+                Presence::Truncated => chain.last_mut().rewind(),
+                // The old file may have grown since it was read: once more, then those after it.
+                Presence::Replaced => {
+                    let Some((current, older)) = open_current(&self.path)? else { return Ok(None) };
+                    let newer: Vec<&Older> =
+                        older.iter().filter(|older| older.at_millis > self.known).collect();
+                    // The first of them is the file that was read, unless another program moved that one.
+                    let is_own = newer.first().is_some_and(|first| chain.last().reads(first));
+                    let mut links: Vec<Link> = newer
+                        .into_iter()
+                        .skip(usize::from(is_own))
+                        .map(|older| Link::Older(older.clone()))
+                        .collect();
+                    links.push(Link::Reader(LogReader::new(current, 0, u64::MAX)));
+                    self.successors = Some((links, last_of(&older)));
+                }
             }
         }
     }
@@ -149,6 +162,8 @@ impl Watcher {
 
 #[cfg(test)]
 mod tests {
+    use super::super::log_file::open_log;
+    use super::super::{log_pack, log_store};
     use std::fs::{File, OpenOptions, rename};
     use std::io::Write;
     use std::time::Instant;
@@ -186,7 +201,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("out.log");
         let watcher = watcher_of(folder.path());
-        let mut log = FollowedLog::new(path.clone(), None);
+        let mut log = FollowedLog::new(path.clone(), None, 0);
         assert_eq!(log.next_entry().expect("not there is no error"), None);
 
         // The writer is another thread: what is told by inotify is really waited for.
@@ -248,16 +263,61 @@ mod tests {
         append(&old, "one");
         append(&new, "three");
         let reader = |path: &Path| LogReader::new(open_log(path).expect("there"), 0, u64::MAX);
-        let mut log = FollowedLog::new(new.clone(), Some(reader(&old)));
+        let chain = LogChain::new(vec![Link::Reader(reader(&old))]).expect("readable");
+        let mut log = FollowedLog::new(new.clone(), chain, 0);
         let next = |log: &mut FollowedLog| {
             String::from_utf8(log.next_entry().expect("readable").expect("a line").text)
         };
         assert_eq!(next(&mut log).as_deref(), Ok("one"));
         // The state between noticing the new file and reading it: the old one grows once more.
-        log.successor = Some(reader(&new));
+        log.successors = Some((vec![Link::Reader(reader(&new))], 0));
         append(&old, "two");
         assert_eq!(next(&mut log).as_deref(), Ok("two"));
         assert_eq!(next(&mut log).as_deref(), Ok("three"));
+    }
+
+    /// A flood puts files aside faster than anybody looks.
+    #[test]
+    fn what_was_put_aside_between_two_looks_is_read_too() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("out.log");
+        append(&path, "one");
+        let mut log = FollowedLog::new(path.clone(), None, 0);
+        let mut texts = |count: usize| -> Vec<String> {
+            let next = |_| log.next_entry().expect("readable").expect("a line").text;
+            let texts = (0..count).map(next);
+            texts.map(|text| String::from_utf8(text).expect("text")).collect()
+        };
+        assert_eq!(texts(1), ["one"]);
+        let put_aside = |at: u64, is_packed: bool| {
+            let aside = log_store::aside(&path, at);
+            rename(&path, &aside).expect("renamed");
+            if is_packed {
+                let text = std::fs::read(&aside).expect("there");
+                let mut packed = Vec::new();
+                log_pack::pack(&text[..], &mut packed).expect("in memory");
+                std::fs::write(format!("{}.gz", aside.display()), packed).expect("written");
+                std::fs::remove_file(aside).expect("ours");
+            }
+        };
+        for is_packed in [false, true] {
+            append(&path, "two");
+            let first = if is_packed { 20 } else { 10 };
+            put_aside(first, is_packed);
+            append(&path, "three");
+            put_aside(first + 1, is_packed);
+            append(&path, "four");
+            put_aside(first + 2, false);
+            append(&path, "five");
+            assert_eq!(texts(4), ["two", "three", "four", "five"]);
+        }
+        // Another program moved the one that was read; another was put aside after it.
+        append(&path, "six");
+        rename(&path, folder.path().join("out.log.1")).expect("renamed");
+        append(&path, "seven, longer");
+        put_aside(30, true);
+        append(&path, "eight");
+        assert_eq!(texts(3), ["six", "seven, longer", "eight"]);
     }
 
     #[test]

@@ -1,9 +1,12 @@
 //! One line of `out.log` and `err.log`: `2026-11-23T01:02:03.123Z INSTANCE TEXT`. The time is RFC 3339,
 //! UTC, milliseconds; the text is the app's own bytes. `INSTANCE+` marks a piece of an over-long line
-//! that goes on in the next, `INSTANCE-` a last line that the app's death cut short.
+//! that goes on in the next, `INSTANCE-` a last line that the app's death cut short. Instance 0 is swrun itself.
 
 /// The longest text of one line, in bytes; the monitor cuts a longer one into pieces.
 pub const LONGEST_TEXT: usize = 16 << 10;
+
+/// The instance of lines that are swrun's own: those of apps count from 1.
+pub const OWN: u32 = 0;
 
 /// The longest line with its time, instance and newline, in bytes.
 pub const LONGEST_LINE: usize = LONGEST_TEXT + 64;
@@ -38,27 +41,38 @@ const LAST_MILLIS: u64 = 253_402_300_799_999;
 /// The length of `2026-11-23T01:02:03.123Z`.
 const TIME_LENGTH: usize = 24;
 
-/// Appends one line. `text` holds no newline: the caller splits at them.
-pub fn write_line(
-    buffer: &mut Vec<u8>,
-    at_millis_since_epoch: u64,
-    instance: u32,
-    piece: Piece,
-    text: &[u8],
-) {
-    debug_assert!(!text.contains(&b'\n'), "a newline in a line would forge the next one");
-    buffer.reserve(TIME_LENGTH + 14 + text.len());
-    buffer.extend_from_slice(&time_text(at_millis_since_epoch));
-    buffer.push(b' ');
-    push_number(buffer, instance);
-    match piece {
-        Piece::Whole => {}
-        Piece::GoesOn => buffer.push(b'+'),
-        Piece::CutShort => buffer.push(b'-'),
+/// What stands before the text of lines of one time and instance.
+#[derive(Debug, Clone)]
+pub struct Stamp(Vec<u8>);
+
+impl Stamp {
+    /// `at_millis` since 1970.
+    #[must_use]
+    pub fn new(at_millis: u64, instance: u32) -> Self {
+        let mut stamp = time_text(at_millis).to_vec();
+        stamp.extend_from_slice(format!(" {instance}").as_bytes());
+        Self(stamp)
     }
-    buffer.push(b' ');
-    buffer.extend_from_slice(text);
-    buffer.push(b'\n');
+
+    /// Appends one line. `text` holds no newline: the caller splits at them.
+    pub fn write(&self, buffer: &mut Vec<u8>, piece: Piece, text: &[u8]) {
+        debug_assert!(!text.contains(&b'\n'), "a newline in a line would forge the next one");
+        buffer.reserve(self.0.len() + 3 + text.len());
+        buffer.extend_from_slice(&self.0);
+        let mark: &[u8] = match piece {
+            Piece::Whole => b" ",
+            Piece::GoesOn => b"+ ",
+            Piece::CutShort => b"- ",
+        };
+        buffer.extend_from_slice(mark);
+        buffer.extend_from_slice(text);
+        buffer.push(b'\n');
+    }
+}
+
+/// Appends one line; as [`Stamp::write`].
+pub fn write_line(buffer: &mut Vec<u8>, at_millis: u64, instance: u32, piece: Piece, text: &[u8]) {
+    Stamp::new(at_millis, instance).write(buffer, piece, text);
 }
 
 /// Reads one line, with or without its newline; `None` for anything that [`write_line`] did not write.
@@ -106,7 +120,9 @@ pub fn time_text(millis: u64) -> [u8; TIME_LENGTH] {
     text
 }
 
-fn parse_time(text: &[u8]) -> Option<u64> {
+/// Reads what [`time_text`] writes.
+#[must_use]
+pub fn parse_time(text: &[u8]) -> Option<u64> {
     let shape = b"dddd-dd-ddTdd:dd:dd.dddZ";
     let fits = text.len() == shape.len()
         && text.iter().zip(shape).all(|(byte, wanted)| match wanted {
@@ -154,18 +170,6 @@ fn days_from_civil(year: u64, month: u64, day: u64) -> u64 {
     let shifted = if month > 2 { month - 3 } else { month + 9 };
     let day_of_year = (153 * shifted + 2) / 5 + day - 1;
     era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
-}
-
-fn push_number(buffer: &mut Vec<u8>, mut number: u32) {
-    let start = buffer.len();
-    loop {
-        buffer.push(b'0' + u8::try_from(number % 10).unwrap_or(0));
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    buffer[start..].reverse();
 }
 
 #[cfg(test)]

@@ -102,6 +102,15 @@ pub enum EventKind {
         /// How often, since the event before.
         times: u64,
     },
+    /// Lines of the app that are in no log.
+    LinesLost {
+        /// `out` or `err`.
+        stream: String,
+        /// How many.
+        lines: u64,
+        /// Why.
+        why: String,
+    },
     /// Something an operator should know.
     Warning {
         /// What.

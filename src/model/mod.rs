@@ -4,6 +4,7 @@
 mod cause;
 mod duration;
 mod event;
+mod logs;
 mod name;
 mod phase;
 mod places;
@@ -18,6 +19,7 @@ mod status;
 pub use cause::{Cause, LastExit};
 pub use duration::{format_duration, parse_duration};
 pub use event::{Event, EventKind};
+pub use logs::{LogRules, OnFull, ROOM};
 pub use name::{EnvName, NameError};
 pub use phase::{Phase, Wanted};
 pub use places::Places;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{EnvName, Network, Sandbox, StopSignal};
+use super::{EnvName, LogRules, Network, Sandbox, StopSignal};
 
 /// The version of the saved spec; a monitor refuses another.
 pub const SPEC_SCHEMA: u32 = 1;
@@ -60,6 +60,9 @@ pub struct EnvSpec {
     /// What the cage lets through.
     #[serde(default)]
     pub sandbox: Sandbox,
+    /// How its logs are kept.
+    #[serde(default)]
+    pub logs: LogRules,
     /// Start at boot, for an environment never seen before.
     pub autostart: bool,
     /// A digest of the profile's text, to tell that the file was edited since.
@@ -220,6 +223,7 @@ pub fn spec_for_tests(name: &str) -> EnvSpec {
         health: None,
         network: Network::default(),
         sandbox: Sandbox::default(),
+        logs: LogRules::default(),
         autostart: true,
         profile_digest: String::new(),
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::instance::{End, Remains, Running};
-use super::logs::Flow;
+use super::logs::Output;
 use super::ports;
 use super::run::{Monitor, REHEARSAL, Rehearsal, launch_deadline};
 use super::start::How;
@@ -97,19 +97,13 @@ impl Monitor {
         }
     }
 
-    pub(super) fn pump(&mut self, id: u32, is_out: bool) {
+    pub(super) fn pump(&mut self, id: u32, output: Output) {
         let Some(running) = instance(&mut self.running, &mut self.rehearsal, id) else { return };
-        let (slot, file) = if is_out {
-            (&mut running.out, &mut self.out)
-        } else {
-            (&mut running.err, &mut self.err)
+        let slot = match output {
+            Output::Out => &mut running.out,
+            Output::Err => &mut running.err,
         };
-        if let Some(capture) = slot
-            && capture.pump(file, &mut self.scratch) == Flow::Ended
-            && let Some(capture) = slot.take()
-        {
-            capture.finish(file, &mut self.scratch);
-        }
+        self.logs.pump(slot, output, &self.spec.logs);
     }
 
     pub(super) fn take_reports(&mut self, id: u32) {
@@ -257,12 +251,8 @@ impl Monitor {
             rustix::process::WaitId::PidFd(running.init.as_fd()),
             rustix::process::WaitIdOptions::EXITED,
         );
-        for (capture, file) in
-            [(running.out.take(), &mut self.out), (running.err.take(), &mut self.err)]
-        {
-            if let Some(capture) = capture {
-                capture.finish(file, &mut self.scratch);
-            }
+        for (slot, output) in [(&mut running.out, Output::Out), (&mut running.err, Output::Err)] {
+            self.logs.finish(slot, output, &self.spec.logs);
         }
         self.garbage.push(Remains { id, mounts: running.mounts.take() });
         self.listeners.hand_over(id, |other| self.running.contains_key(&other));

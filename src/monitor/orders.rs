@@ -53,6 +53,13 @@ impl Monitor {
                     };
                     self.control.reply(client, call.id, reply);
                 }
+                Request::Flush => {
+                    let reply = match self.logs.flush() {
+                        Ok(()) => Reply::Done,
+                        Err(text) => Reply::Failed(text),
+                    };
+                    self.control.reply(client, call.id, reply);
+                }
                 Request::Ports => {
                     let ports = self.port_lines();
                     self.control.reply(client, call.id, Reply::Ports(ports));

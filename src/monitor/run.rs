@@ -17,7 +17,7 @@ use super::control::{Client, Control};
 use super::holder::Told;
 use super::instance::{Remains, Running};
 use super::listeners::Listeners;
-use super::logs::{LogFile, Scratch};
+use super::logs::{Logs, Output};
 use super::measure::Samples;
 use super::probe::Probe;
 use super::refusals::Refusals;
@@ -62,9 +62,7 @@ pub struct Monitor {
     pub(super) running: BTreeMap<u32, Running>,
     pub(super) rehearsal: Option<Rehearsal>,
     pub(super) control: Control,
-    pub(super) out: LogFile,
-    pub(super) err: LogFile,
-    pub(super) scratch: Scratch,
+    pub(super) logs: Logs,
     pub(super) samples: Samples,
     pub(super) last_exit: Option<LastExit>,
     pub(super) ends: u64,
@@ -95,7 +93,6 @@ pub struct Monitor {
     pub(super) reload_failed: Option<ReloadFailed>,
     pub(super) told_of_no_refusals: bool,
     signals: SignalFd,
-    told_of_lost_logs: bool,
 }
 
 impl Monitor {
@@ -128,10 +125,8 @@ impl Monitor {
         // Operators read logs without root; a host without the group keeps them root's.
         let operators = groups::operators();
         let _ = std::os::unix::fs::chown(&logs, None, operators);
-        let log = |file| {
-            LogFile::open(&logs, file, operators)
-                .map_err(|e| format!("could not open \"{}/{file}\": {e}", logs.display()))
-        };
+        let mut logs = Logs::open(&logs, operators)?;
+        logs.follow(name.as_str(), &spec.logs, &places);
         let etc = Etc { shared: places.etc_of_cages(), own: places.monitor(&name) };
         let socket = places.monitor(&name).join("sock");
         let control = Control::listen(&socket)
@@ -140,8 +135,7 @@ impl Monitor {
             environment: Environment::new(rules(&spec), memory.next_id),
             starter: Starter::new(init, etc)
                 .map_err(|e| format!("could not open \"/dev/null\": {e}"))?,
-            out: log("out.log")?,
-            err: log("err.log")?,
+            logs,
             control,
             last_exit: memory.last_exit.clone(),
             name,
@@ -151,7 +145,6 @@ impl Monitor {
             driver,
             running: BTreeMap::new(),
             rehearsal: None,
-            scratch: Scratch::default(),
             samples: Samples::default(),
             ends: 0,
             pending: VecDeque::new(),
@@ -170,7 +163,6 @@ impl Monitor {
             reload_failed: None,
             told_of_no_refusals: false,
             signals,
-            told_of_lost_logs: false,
         };
         monitor.write_event(None, EventKind::MonitorStarted);
         monitor.enter_wall();
@@ -218,6 +210,7 @@ impl Monitor {
             let woken = self.wait().map_err(|e| format!("could not wait for events: {e}"))?;
             self.take(&woken);
         }
+        self.logs.end_packer();
         self.is_dirty = true;
         self.save();
         if let Some(tenant) = &mut self.tenant {
@@ -258,10 +251,8 @@ impl Monitor {
                 self.starter.prepare(self.driver.as_ref(), &self.base, &self.spec, next);
             }
         }
-        if self.out.lost + self.err.lost > 0 && !self.told_of_lost_logs {
-            self.told_of_lost_logs = true;
-            let text = "log lines could not be written: is the disk full?".to_owned();
-            self.write_event(None, EventKind::Warning { text });
+        for event in self.logs.settle(&self.spec.logs) {
+            self.write_event(None, event);
         }
     }
 
@@ -328,6 +319,7 @@ impl Monitor {
             .chain(self.probe.as_ref().map(Probe::next_due))
             .chain(self.blocked.as_ref().map(|blocked| blocked.next_look.0))
             .chain(self.refusals.next_due())
+            .chain(self.logs.next_due(&self.spec.logs))
             .chain(match self.busy_until() {
                 Some(end) => Some(end),
                 None => self.samples.next,
@@ -348,6 +340,9 @@ impl Monitor {
         }
         if let Some(ring) = self.tenant.as_ref().and_then(Tenant::ring) {
             sources.push((Source::Refusals, ring, PollFlags::POLLIN));
+        }
+        if let Some(packer) = self.logs.packer() {
+            sources.push((Source::Packer, packer, PollFlags::POLLIN));
         }
         let now = clock::monotonic();
         let rehearsal = self.rehearsal.as_ref().map(|r| (REHEARSAL, &r.running));
@@ -390,8 +385,9 @@ impl Monitor {
                     is_control_done = true;
                     self.take_calls();
                 }
-                Source::Out(id) => self.pump(id, true),
-                Source::Err(id) => self.pump(id, false),
+                Source::Out(id) => self.pump(id, Output::Out),
+                Source::Err(id) => self.pump(id, Output::Err),
+                Source::Packer => self.logs.take_packer(),
                 Source::Report(id) => self.take_reports(id),
                 Source::Calls(id) => self.answer_call(id),
                 // Looked at below.
@@ -434,6 +430,7 @@ enum Source {
     Control,
     Out(u32),
     Err(u32),
+    Packer,
     Report(u32),
     Calls(u32),
     Refusals,

@@ -34,6 +34,11 @@ pub enum Verdict {
     Unless(u8, &'static [u32]),
     /// Families, kinds and protocols that servers use.
     Socket,
+    /// Refused if the request is one of these; that standard output and error be nonblocking (`FIONBIO`) is
+    /// answered as done and has no effect.
+    Ioctl(&'static [u32]),
+    /// The same answer, by `F_SETFL` with `O_NONBLOCK`.
+    Fcntl,
 }
 
 /// Set-user-id and set-group-id.
@@ -85,7 +90,7 @@ const ABSENT: [Sysno; 15] = [
 /// The last number that was known when the list was made: what comes later is absent.
 pub const LAST: Sysno = S::file_setattr;
 
-const ALLOWED: [Sysno; 271] = [
+const ALLOWED: [Sysno; 270] = [
     // Files and folders.
     S::read,
     S::write,
@@ -141,7 +146,6 @@ const ALLOWED: [Sysno; 271] = [
     S::statfs,
     S::fstatfs,
     S::flock,
-    S::fcntl,
     S::fsync,
     S::fdatasync,
     S::sync,
@@ -378,7 +382,8 @@ pub fn verdict(call: Sysno) -> Verdict {
         S::unshare => Verdict::UnlessBits(0, NAMESPACES | NEW_TIME),
         S::socket => Verdict::Socket,
         S::socketpair => Verdict::If(0, UNIX),
-        S::ioctl => Verdict::Unless(1, INTO_TERMINALS),
+        S::ioctl => Verdict::Ioctl(INTO_TERMINALS),
+        S::fcntl => Verdict::Fcntl,
         S::personality => Verdict::If(0, PERSONALITIES),
         S::chmod | S::fchmod | S::creat | S::mknod => Verdict::UnlessSetId(1),
         S::fchmodat | S::fchmodat2 | S::mknodat => Verdict::UnlessSetId(2),

@@ -121,6 +121,13 @@ const fn fail(errno: i32) -> Filter {
 
 const ALLOW: Filter = end(libc::SECCOMP_RET_ALLOW);
 
+/// The call gives 0 and is not made.
+const DONE: Filter = fail(0);
+
+/// The pipes of an app stay blocking: what a nonblocking one did not take when the app dies is lost, of a
+/// program that logs without waiting (Node) nearly all of it.
+const FIONBIO: u32 = 0x5421;
+
 fn filter(rules: Rules<'_>, is_told: bool) -> Vec<Filter> {
     let mut code = vec![
         load(ARCHITECTURE),
@@ -188,8 +195,27 @@ fn leaf(verdict: Verdict, rules: Rules<'_>, is_told: bool) -> Vec<Filter> {
         }
         Verdict::If(number, values) => one_of(argument(number), values, ALLOW, refuse),
         Verdict::Unless(number, values) => one_of(argument(number), values, refuse, ALLOW),
+        Verdict::Ioctl(refused) => {
+            let mut code = vec![argument(1), if_equal(FIONBIO, 0, 4)];
+            code.extend(if_output(1));
+            code.push(DONE);
+            code.extend(one_of(argument(1), refused, refuse, ALLOW));
+            code
+        }
+        Verdict::Fcntl => {
+            let mut code = vec![argument(1), if_equal(libc::F_SETFL.cast_unsigned(), 0, 6)];
+            code.extend([argument(2), if_bits(libc::O_NONBLOCK.cast_unsigned(), 0, 4)]);
+            code.extend(if_output(1));
+            code.extend([DONE, ALLOW]);
+            code
+        }
         Verdict::Socket => socket(if is_told { told } else { fail(libc::EAFNOSUPPORT) }),
     }
+}
+
+/// Goes on where the descriptor is standard output or error; else past `count` more.
+fn if_output(count: u8) -> [Filter; 3] {
+    [argument(0), if_equal(1, 1, 0), if_equal(2, 0, count)]
 }
 
 fn one_of(load: Filter, values: &[u32], yes: Filter, no: Filter) -> Vec<Filter> {
@@ -318,13 +344,26 @@ mod tests {
             says(libc::SYS_socketpair, &[AF_UNIX.into()]),
             says(libc::SYS_clone, &[0x3d_0f00]),
             says(libc::SYS_unshare, &[libc::CLONE_FILES.into()]),
-            says(libc::SYS_ioctl, &[1, 0x5421]),
+            says(libc::SYS_ioctl, &[3, 0x5421]),
+            says(libc::SYS_ioctl, &[1, 0x5401]),
+            says(libc::SYS_fcntl, &[3, libc::F_SETFL.into(), libc::O_NONBLOCK.into()]),
+            says(libc::SYS_fcntl, &[1, libc::F_SETFL.into(), libc::O_APPEND.into()]),
+            says(libc::SYS_fcntl, &[1, libc::F_GETFL.into(), libc::O_NONBLOCK.into()]),
             says(libc::SYS_personality, &[0xffff_ffff]),
             says(libc::SYS_chmod, &[0, 0o1777]),
             says(libc::SYS_openat, &[0, 0, libc::O_CREAT.into(), 0o644]),
             says(libc::SYS_openat, &[0, 0, 0, 0o6644]),
         ] {
             assert_eq!(allowed, YES);
+        }
+        let flags = i64::from(libc::O_NONBLOCK | libc::O_APPEND);
+        for without_effect in [
+            says(libc::SYS_ioctl, &[1, 0x5421]),
+            says(libc::SYS_ioctl, &[2, 0x5421]),
+            says(libc::SYS_fcntl, &[1, libc::F_SETFL.into(), flags]),
+            says(libc::SYS_fcntl, &[2, libc::F_SETFL.into(), flags]),
+        ] {
+            assert_eq!(without_effect, libc::SECCOMP_RET_ERRNO);
         }
         for refused in [
             family(AF_ALG, 5, 0),

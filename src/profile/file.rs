@@ -15,7 +15,8 @@ use super::text::digest;
 use super::values::{self, Unfit};
 use super::walk::{Section, Walk, article};
 use crate::model::{
-    EnvName, Health, Network, Port, Restart, RestartPolicy, Sandbox, Stop, StopSignal,
+    self, EnvName, Health, LogRules, Network, OnFull, Port, Restart, RestartPolicy, Sandbox, Stop,
+    StopSignal,
 };
 
 /// A value and where it stands.
@@ -83,6 +84,8 @@ pub struct Profile {
     pub network: Network,
     /// `[sandbox]`.
     pub sandbox: Sandbox,
+    /// `[logs]`.
+    pub logs: LogRules,
 }
 
 /// `[limits]`, before the host is asked.
@@ -219,6 +222,7 @@ fn profile(
     let health = health(walk, top);
     let network = network(walk, top, &ports);
     let sandbox = sandbox(walk, top);
+    let logs = logs(walk, top);
     let base = base.or_else(|| cwd.clone());
     claims.name.clone_from(&name);
     claims.target.clone_from(&target);
@@ -251,6 +255,7 @@ fn profile(
         health,
         network,
         sandbox,
+        logs,
     })
 }
 
@@ -421,6 +426,46 @@ fn health(walk: &mut Walk<'_>, top: Section<'_, '_>) -> Option<Health> {
         walk.error(at, "\"http\" in [health] is missing", Some(hint));
     }
     http.map(|http| Health { http: http.value })
+}
+
+fn logs(walk: &mut Walk<'_>, top: Section<'_, '_>) -> LogRules {
+    let section = walk.section(top, "logs");
+    let rotate_size = walk.value(section, "rotate-size", values::size);
+    let rotate_age = walk.value(section, "rotate-age", values::duration);
+    let keep = walk.value(section, "keep", |v| values::integer32(v, 0, 10_000));
+    let total_max = walk.value(section, "total-max", values::size);
+    let on_full = walk.value(section, "on-full", |v| values::one_of(v, ["block", "drop"]));
+    let journald = walk.value(section, "journald", values::boolean);
+    let syslog = walk.value(section, "syslog", values::boolean);
+    let usual = LogRules::default();
+    let size = rotate_size.as_ref().map_or(usual.rotate_size, |size| size.value);
+    let total = total_max.as_ref().map_or(usual.total_max, |total| total.value);
+    // A packed file tells of no more than this.
+    const LARGEST: u64 = 4 << 30;
+    if let Some(rotate_size) = rotate_size.filter(|size| size.value > LARGEST) {
+        walk.error(rotate_size.at, "\"rotate-size\" is more than 4G", Some("choose a smaller one"));
+    }
+    // Those that are written and one that is being packed have to fit in.
+    if total < size.saturating_mul(model::ROOM + 1)
+        && let Some(at) = total_max.map(|total| total.at).or(rotate_size.map(|size| size.at))
+    {
+        let text = "\"total-max\" in [logs] is less than four times \"rotate-size\"";
+        walk.error(at, text, Some("nothing could be kept: choose a smaller rotate-size"));
+    }
+    LogRules {
+        rotate_size: size,
+        // "0s" is never.
+        rotate_age: rotate_age
+            .map_or(usual.rotate_age, |age| Some(age.value).filter(|age| !age.is_zero())),
+        keep: keep.map_or(usual.keep, |keep| keep.value),
+        total_max: total,
+        on_full: match on_full.map(|choice| choice.value) {
+            Some(1) => OnFull::Drop,
+            _ => OnFull::Block,
+        },
+        journald: journald.is_some_and(|journald| journald.value),
+        syslog: syslog.is_some_and(|syslog| syslog.value),
+    }
 }
 
 fn sandbox(walk: &mut Walk<'_>, top: Section<'_, '_>) -> Sandbox {

@@ -119,6 +119,7 @@ fn spec(
         health: profile.health.clone(),
         network: profile.network.clone(),
         sandbox: profile.sandbox.clone(),
+        logs: profile.logs.clone(),
         autostart: profile.autostart,
         profile_digest: profile.digest.clone(),
     }

@@ -37,7 +37,7 @@ const BOOLEAN: &str = "true or false";
 const STRINGS: &str = "a list of strings";
 
 /// All keys that this version knows; those of `[env]` are the operator's own.
-pub const KEYS: [Key; 29] = [
+pub const KEYS: [Key; 36] = [
     key(
         "",
         "name",
@@ -228,14 +228,56 @@ pub const KEYS: [Key; 29] = [
         "none",
         "system calls that the app truly needs though the cage refuses them (swrun show names those)",
     ),
+    key(
+        "logs",
+        "rotate-size",
+        STRING,
+        "\"16M\"",
+        "\"16M\"",
+        "a log of this size is put aside and packed, and a new one begun",
+    ),
+    key(
+        "logs",
+        "rotate-age",
+        STRING,
+        "\"1d\"",
+        "\"1d\"",
+        "the same for a log whose first line is so old; \"0s\" is never",
+    ),
+    key("logs", "keep", INTEGER, "30", "30", "how many files of each of the two outputs are kept"),
+    key(
+        "logs",
+        "total-max",
+        STRING,
+        "\"256M\"",
+        "\"256M\"",
+        "what all logs of the environment may take; the oldest go first",
+    ),
+    key(
+        "logs",
+        "on-full",
+        STRING,
+        "\"block\"",
+        "\"block\"",
+        "an app that writes faster than its lines are kept: \"block\" lets it wait, \"drop\" drops lines and counts them",
+    ),
+    key(
+        "logs",
+        "journald",
+        BOOLEAN,
+        "false",
+        "false",
+        "every line goes to the host's journal too, with the environment as the field SWRUN_ENV",
+    ),
+    key("logs", "syslog", BOOLEAN, "false", "false", "every line goes to the host's syslog too"),
 ];
 
 /// The sections of [`KEYS`], and the operator's own.
-pub(super) const SECTIONS: [&str; 7] =
-    ["env", "limits", "restart", "stop", "health", "network", "sandbox"];
+pub(super) const SECTIONS: [&str; 8] =
+    ["env", "limits", "restart", "stop", "health", "network", "sandbox", "logs"];
 
 /// What later versions are to know; until then it is refused rather than silently not done.
-const LATER: [&str; 7] = ["logs", "leak", "notify", "deploy", "watch", "cron", "access"];
+const LATER: [&str; 6] = ["leak", "notify", "deploy", "watch", "cron", "access"];
 
 /// How others name the same thing, where no spelling is near: PM2's ecosystem file, systemd.
 const ELSEWHERE: [(&str, &str); 14] = [

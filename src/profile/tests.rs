@@ -68,7 +68,10 @@ fn every_slip_has_its_place_and_its_hint() {
         ),
         ("max_memory_restart = \"1G\"", 6, 1, ["unknown key", "\"memory-max\" in [limits]?"]),
         ("[limit]\npids = 1", 6, 2, ["unknown key \"limit\"", "the section [limits]?"]),
-        ("[logs]\nx = 1", 6, 2, ["\"logs\" is not yet known to this version", "leave it out"]),
+        ("[leak]\nx = 1", 6, 2, ["\"leak\" is not yet known to this version", "leave it out"]),
+        ("[logs]\nrotate-size = \"5G\"\ntotal-max = \"1T\"", 7, 15, ["more than 4G", "smaller"]),
+        ("[logs]\ntotal-max = \"63M\"", 7, 13, ["less than four times", "smaller rotate-size"]),
+        ("[logs]\non-full = \"wait\"", 7, 11, ["\"wait\" is not known", "\"block\" or \"drop\""]),
         ("[network]\nmode = \"none\"", 7, 8, ["\"none\" is not known here", "\"private\""]),
         (
             "ports = [80]\n[network]\nmode = \"private\"",

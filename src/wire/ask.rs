@@ -43,6 +43,8 @@ pub enum Ask {
         /// How many.
         instances: u32,
     },
+    /// Empty the logs. Operate-class.
+    Flush(Order),
     /// All about the ports of environments. See-class.
     Ports {
         /// Which.

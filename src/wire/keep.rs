@@ -32,6 +32,8 @@ pub enum Request {
     Scale,
     /// Say all about the ports.
     Ports,
+    /// Empty the logs.
+    Flush,
     /// Stop the app with its grace, then end.
     Stop,
 }
@@ -69,6 +71,8 @@ pub enum Reply {
     Report(Box<Full>),
     /// It is under way, from this state on; changes follow.
     Accepted(Box<Brief>),
+    /// To `Flush`.
+    Done,
     /// To `Ports`.
     Ports(Vec<PortLine>),
     /// Nothing was done.

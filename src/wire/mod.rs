@@ -6,3 +6,4 @@ pub mod frame;
 pub mod keep;
 pub mod launch;
 pub mod once;
+pub mod pack;

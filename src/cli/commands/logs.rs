@@ -2,6 +2,7 @@
 //! with the runner dead.
 
 use std::io;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -25,6 +26,12 @@ const LOOK_FOR_NEW: Duration = Duration::from_secs(1);
 /// Shows log lines.
 pub fn run(places: &Places, logs: &Logs, output: &mut Output) -> Ended {
     let named = logs.selection.named();
+    if logs.raw && output.terminal {
+        return Err(Failure::usage(
+            "--raw shows what an app wrote byte for byte, and a terminal would do what it says: \
+             send it into a file or a pipe",
+        ));
+    }
     let mut viewer = Viewer {
         places,
         filter: filter(logs)?,
@@ -33,16 +40,17 @@ pub fn run(places: &Places, logs: &Logs, output: &mut Output) -> Ended {
             (false, true) => &[Stream::Err],
             _ => &[Stream::Out, Stream::Err],
         },
-        follow: !logs.nostream,
+        follow: !logs.nostream && logs.until.is_none(),
         environments: Vec::new(),
         sources: Vec::new(),
         unreadable: 0,
     };
-    let lines = logs.lines.unwrap_or(if logs.since.is_some() { usize::MAX } else { LINES });
+    let is_of_a_time = logs.since.is_some() || logs.until.is_some();
+    let lines = logs.lines.unwrap_or(if is_of_a_time { usize::MAX } else { LINES });
     for name in selected(places, &named)? {
         viewer.open(name, lines);
     }
-    if viewer.environments.is_empty() && logs.nostream {
+    if viewer.environments.is_empty() && !viewer.follow {
         say(&format!("there are no logs in \"{}\"", places.all_logs().display()));
     }
     if viewer.unreadable > 0 && viewer.sources.is_empty() {
@@ -52,7 +60,8 @@ pub fn run(places: &Places, logs: &Logs, output: &mut Output) -> Ended {
         json: logs.json,
         name_width: None,
         stream: viewer.streams.len() > 1,
-        terminal: output.terminal,
+        raw: logs.raw,
+        colours_of_app: logs.color.is_some(),
         colour: output.colour,
     };
     viewer.show(look, output)?;
@@ -63,14 +72,18 @@ pub fn run(places: &Places, logs: &Logs, output: &mut Output) -> Ended {
 }
 
 fn filter(logs: &Logs) -> Result<Filter, Failure> {
-    let since = logs.since.as_deref().map(|text| since(text, Timestamp::now()));
+    let time = |text: &Option<String>| {
+        text.as_deref().map(|text| since(text, Timestamp::now())).transpose()
+    };
     let pattern = logs.grep.as_deref().map(|pattern| {
         regex_lite::Regex::new(pattern)
             .map_err(|error| format!("\"{pattern}\" is not a regular expression: {error}"))
     });
-    let filter =
-        since.transpose().and_then(|since| Ok(Filter { since, pattern: pattern.transpose()? }));
-    filter.map_err(Failure::usage)
+    let filter = || -> Result<Filter, String> {
+        let (since, until) = (time(&logs.since)?, time(&logs.until)?);
+        Ok(Filter { since, until, pattern: pattern.transpose()? })
+    };
+    filter().map_err(Failure::usage)
 }
 
 struct Viewer<'a> {
@@ -98,7 +111,13 @@ impl Viewer<'_> {
     fn open(&mut self, name: EnvName, lines: usize) {
         let folder = self.places.logs(&name);
         let index = self.environments.len();
-        match open(&folder, index, self.streams, lines, &self.filter, self.follow) {
+        let told = |path: &Path| {
+            say(&format!(
+                "swrun: \"{}\" is left out: another program packed it (zcat shows it)",
+                path.display()
+            ));
+        };
+        match open(&folder, index, self.streams, lines, &self.filter, self.follow, told) {
             Ok(sources) => self.sources.extend(sources),
             Err((path, error)) => {
                 self.unreadable += 1;

@@ -23,6 +23,12 @@ pub fn reload(places: &Places, order: &args::Order, output: &mut Output) -> Ende
     carry_out(places, &Ask::Reload(of(order)), output)
 }
 
+/// `swrun flush`.
+pub fn flush(places: &Places, flush: &args::Flush, output: &mut Output) -> Ended {
+    let order = Order { targets: flush.selection.named(), wait: true };
+    carry_out(places, &Ask::Flush(order), output)
+}
+
 /// `swrun scale`.
 pub fn scale(places: &Places, scale: &args::Scale, output: &mut Output) -> Ended {
     let order = Order { targets: vec![scale.environment.clone()], wait: !scale.no_wait };

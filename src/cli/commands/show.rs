@@ -11,8 +11,7 @@ use crate::cli::output::Output;
 use crate::cli::show::environment::{lines, security};
 use crate::cli::show::table::Style;
 use crate::formats::clean::clean_into;
-use crate::formats::log_back::{Verdict, find_last};
-use crate::formats::log_file::{LogReader, open_log};
+use crate::formats::log_back::{Verdict, last_entries};
 use crate::formats::log_line::time_text;
 use crate::model::Places;
 use crate::wire::ask::{Answer, Ask};
@@ -53,15 +52,8 @@ pub fn run(places: &Places, show: &Show, output: &mut Output) -> Ended {
 /// The last lines of a log, safe to show; why there are none, where it cannot be read.
 fn last_lines(path: &Path) -> Vec<String> {
     let read = || -> std::io::Result<Vec<String>> {
-        let file = open_log(path)?;
-        let length = file.metadata()?.len();
-        let from = find_last(&[(&file, length)], LINES, |_| Verdict::Counts)?;
-        let mut reader = LogReader::new(file, from.first().copied().unwrap_or(0), length);
         let mut lines = Vec::new();
-        while let Some(entry) = match reader.next_entry()? {
-            Some(entry) => Some(entry),
-            None => reader.take_rest(),
-        } {
+        for entry in last_entries(path, LINES, |_| Verdict::Counts)? {
             let time = entry.at_millis.map(time_text);
             let mut line = String::new();
             clean_into(time.as_ref().map_or(b"?", |time| time.as_slice()), &mut line);

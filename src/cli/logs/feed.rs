@@ -1,12 +1,12 @@
 //! The logs of several environments as one, by time: the last lines, then what comes.
 
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::look::Stream;
-use crate::formats::log_back::{Verdict, find_last};
-use crate::formats::log_file::{Entry, LogReader, open_log};
+use crate::formats::log_back::{Log, Verdict, find_last};
+use crate::formats::log_chain::{LogChain, last_of};
+use crate::formats::log_file::Entry;
 use crate::formats::log_follow::FollowedLog;
 
 /// Which lines are wanted.
@@ -14,6 +14,8 @@ use crate::formats::log_follow::FollowedLog;
 pub struct Filter {
     /// Not before, in milliseconds since 1970.
     pub since: Option<u64>,
+    /// Not after, in milliseconds since 1970.
+    pub until: Option<u64>,
     /// The text contains this.
     pub pattern: Option<regex_lite::Regex>,
 }
@@ -24,6 +26,9 @@ impl Filter {
     pub fn judge(&self, entry: &Entry) -> Verdict {
         if self.since.is_some_and(|since| entry.at_millis.is_some_and(|at| at < since)) {
             return Verdict::Stop;
+        }
+        if self.until.is_some_and(|until| entry.at_millis.is_some_and(|at| at > until)) {
+            return Verdict::Skip;
         }
         let is_found =
             |pattern: &regex_lite::Regex| pattern.is_match(&String::from_utf8_lossy(&entry.text));
@@ -47,7 +52,7 @@ pub struct Source {
 #[derive(Debug)]
 enum Reading {
     /// To its end as it was when it was opened.
-    Once(LogReader),
+    Once(LogChain),
     /// On and on.
     On(FollowedLog),
 }
@@ -57,9 +62,9 @@ impl Source {
         if self.next.is_none() {
             self.next = match &mut self.reading {
                 Reading::On(log) => log.next_entry()?,
-                Reading::Once(reader) => match reader.next_entry()? {
+                Reading::Once(chain) => match chain.next_entry()? {
                     Some(entry) => Some(entry),
-                    None => reader.take_rest(),
+                    None => chain.take_rest(),
                 },
             };
             // A line without a time counts as written with the one before it.
@@ -71,7 +76,8 @@ impl Source {
 }
 
 /// Opens the logs in `folder` so that they begin with their last `lines` wanted entries, both streams
-/// taken together. A log that is not there (yet) is no error.
+/// taken together, of the files put aside too. A log that is not there (yet) is no error; of what another
+/// program packed `told` hears.
 ///
 /// # Errors
 /// The file that cannot be opened or read, and why.
@@ -82,41 +88,28 @@ pub fn open(
     lines: usize,
     filter: &Filter,
     follow: bool,
+    told: impl Fn(&Path),
 ) -> Result<Vec<Source>, (PathBuf, io::Error)> {
-    let mut opened = Vec::with_capacity(streams.len());
-    for stream in streams {
-        let path = folder.join(format!("{}.log", stream.word()));
-        let file = match open_log(&path) {
-            Ok(file) => {
-                let length = file.metadata().map_err(|error| (path.clone(), error))?.len();
-                Some((file, length))
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err((path, error)),
-        };
-        opened.push((*stream, path, file));
+    let paths: Vec<PathBuf> =
+        streams.iter().map(|stream| folder.join(format!("{}.log", stream.word()))).collect();
+    let mut logs = Vec::with_capacity(paths.len());
+    for path in &paths {
+        logs.push(Log::open(path).map_err(|error| (path.clone(), error))?);
     }
-    let files: Vec<(&File, u64)> = opened
-        .iter()
-        .filter_map(|(_, _, file)| file.as_ref().map(|(file, length)| (file, *length)))
-        .collect();
-    let offsets = find_last(&files, lines, |entry| filter.judge(entry))
+    let places = find_last(&logs, lines, |entry| filter.judge(entry))
         .map_err(|error| (folder.to_owned(), error))?;
-    let mut offsets = offsets.into_iter();
     let mut sources = Vec::new();
-    for (stream, path, file) in opened {
-        let start = file.map(|(file, length)| (file, offsets.next().unwrap_or(length), length));
-        let reading = match (follow, start) {
-            (true, start) => {
-                let reader = start.map(|(file, from, _)| LogReader::new(file, from, u64::MAX));
-                Reading::On(FollowedLog::new(path, reader))
-            }
-            (false, Some((file, from, length))) => {
-                Reading::Once(LogReader::new(file, from, length))
-            }
-            (false, None) => continue,
+    for (((stream, path), log), place) in streams.iter().zip(paths).zip(logs).zip(places) {
+        log.unreadable().iter().for_each(|path| told(path));
+        let known = last_of(&log.older);
+        let failed = |error| (path.clone(), error);
+        let chain = LogChain::new(log.links(place, follow)).map_err(failed)?;
+        let reading = match chain {
+            _ if follow => Reading::On(FollowedLog::new(path, chain, known)),
+            Some(chain) => Reading::Once(chain),
+            None => continue,
         };
-        sources.push(Source { index, stream, reading, next: None, time: 0 });
+        sources.push(Source { index, stream: *stream, reading, next: None, time: 0 });
     }
     Ok(sources)
 }

@@ -3,9 +3,9 @@
 use serde::Serialize;
 
 use crate::cli::show::table::Style;
-use crate::formats::clean::{clean_into, clean_json};
+use crate::formats::clean::{clean_into, clean_json, clean_keeping_colours};
 use crate::formats::log_file::Entry;
-use crate::formats::log_line::time_text;
+use crate::formats::log_line::{OWN, time_text};
 
 /// Which of the two outputs of an app.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -37,8 +37,10 @@ pub struct Look {
     pub name_width: Option<usize>,
     /// The stream is shown.
     pub stream: bool,
-    /// Somebody's terminal must not be misled. Into a file goes what the app wrote.
-    pub terminal: bool,
+    /// The app's bytes and nothing else.
+    pub raw: bool,
+    /// The app's own colours are let through.
+    pub colours_of_app: bool,
     /// In colour.
     pub colour: bool,
 }
@@ -56,6 +58,15 @@ impl Look {
     /// The line with its newline. `index` numbers the environments, for their colours.
     #[must_use]
     pub fn line(&self, entry: &Entry, name: &str, index: usize, stream: Stream) -> Vec<u8> {
+        if self.raw {
+            // What swrun says there itself is not the app's.
+            if entry.instance == Some(OWN) {
+                return Vec::new();
+            }
+            // A line that the app's death cut short had no end.
+            let end: &[u8] = if entry.cut_short || entry.goes_on() { b"" } else { b"\n" };
+            return [&entry.text, end].concat();
+        }
         let time = entry.at_millis.map(time_text);
         let time = time.as_ref().and_then(|time| std::str::from_utf8(time).ok());
         if self.json {
@@ -81,14 +92,12 @@ impl Look {
             line.push_str(&style.paint(stream.word(), self.colour));
             line.push(' ');
         }
-        if self.terminal {
-            clean_into(entry.text.strip_suffix(b"\r").unwrap_or(&entry.text), &mut line);
-            line.push('\n');
-            return line.into_bytes();
+        let text = entry.text.strip_suffix(b"\r").unwrap_or(&entry.text);
+        match self.colours_of_app {
+            true => clean_keeping_colours(text, &mut line),
+            false => clean_into(text, &mut line),
         }
-        let mut line = line.into_bytes();
-        line.extend_from_slice(&entry.text);
-        line.push(b'\n');
-        line
+        line.push('\n');
+        line.into_bytes()
     }
 }

@@ -316,6 +316,7 @@ mod tests {
             health: None,
             network: Network::default(),
             sandbox: Sandbox::default(),
+            logs: crate::model::LogRules::default(),
             autostart: true,
             profile_digest: String::new(),
         };

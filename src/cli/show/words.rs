@@ -98,6 +98,9 @@ pub fn event(event: &Event) -> String {
         EventKind::Adopted { sockets } => {
             format!("{sockets} listening sockets of the monitor before were taken over")
         }
+        EventKind::LinesLost { stream, lines, why } => {
+            format!("{lines} lines of {} were lost: {}", clean(stream), clean(why))
+        }
         EventKind::Reloaded { reason: None } => "reloaded".to_owned(),
         EventKind::Reloaded { reason: Some(reason) } => {
             format!("not reloaded, the old one goes on: {}", clean(reason))

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use super::{PATIENCE, ask_with_new_spec, grace, put_back, start, until};
 use crate::daemon::registry::{Entry, Runner, View};
-use crate::formats::log_back::{Verdict, find_last};
-use crate::formats::log_file::{LogReader, open_log};
+use crate::formats::log_back::{Verdict, last_entries};
 use crate::formats::spec_file;
 use crate::model::{EnvSpec, Phase, Wanted};
 use crate::wire::keep::{ReloadFailed, Reply, Request};
@@ -125,15 +124,9 @@ fn why_it_failed(runner: &Runner, entry: &Entry, failed: &ReloadFailed) -> Strin
 }
 
 fn last_lines(runner: &Runner, entry: &Entry, instance: u32) -> std::io::Result<Vec<String>> {
-    let file = open_log(&runner.places.logs(&entry.name).join("err.log"))?;
-    let length = file.metadata()?.len();
-    let from = find_last(&[(&file, length)], LINES, |_| Verdict::Counts)?;
-    let mut reader = LogReader::new(file, from.first().copied().unwrap_or(0), length);
-    let mut lines = Vec::new();
-    while let Some(line) = reader.next_entry()? {
-        if line.instance == Some(instance) {
-            lines.push(String::from_utf8_lossy(&line.text).trim_end().to_owned());
-        }
-    }
-    Ok(lines)
+    let path = runner.places.logs(&entry.name).join("err.log");
+    // The last ones of all, and of those its own: what others said meanwhile is not looked past.
+    let lines = last_entries(&path, LINES, |_| Verdict::Counts)?;
+    let own = lines.into_iter().filter(|line| line.instance == Some(instance));
+    Ok(own.map(|line| String::from_utf8_lossy(&line.text).trim_end().to_owned()).collect())
 }

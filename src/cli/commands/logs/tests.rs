@@ -65,13 +65,13 @@ fn streams_and_environments_are_merged_by_time() {
             Ok(Exit::Done),
             "1970-01-01T00:00:00.003Z backend-prod out three\n\
              1970-01-01T00:00:00.003Z backend-test out test\n\
-             1970-01-01T00:00:00.004Z backend-prod err four\x1b[2J\n\
+             1970-01-01T00:00:00.004Z backend-prod err four\\x1b[2J\n\
              1970-01-01T00:00:00.005Z backend-prod out five\n"
                 .into()
         )
     );
     let (_, one) = host.logs("prod --err --nostream -n 1");
-    assert_eq!(one, "1970-01-01T00:00:00.004Z four\x1b[2J\n");
+    assert_eq!(one, "1970-01-01T00:00:00.004Z four\\x1b[2J\n");
     let (_, all) = host.logs("prod --out --nostream");
     assert_eq!(all.lines().count(), 3);
 }
@@ -82,7 +82,7 @@ fn lines_are_filtered_before_they_are_counted() {
     let (_, found) = host.logs("-t prod --nostream -n 2 --grep ^.o|ive$");
     assert_eq!(
         found.lines().map(|l| l.rsplit(' ').next().expect("text")).collect::<Vec<_>>(),
-        ["four\x1b[2J", "five"]
+        ["four\\x1b[2J", "five"]
     );
     let (_, found) = host.logs("-t prod --nostream --since 1970-01-01T00:00:00.003Z");
     assert_eq!(found.lines().count(), 3, "{found}");

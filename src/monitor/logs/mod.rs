@@ -1,0 +1,201 @@
+//! What an app writes, on its way to the disk: captured, stamped, put aside, packed, bounded.
+
+mod capture;
+mod forward;
+mod retention;
+mod writer;
+
+use std::fs::File;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::time::Duration;
+
+use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
+
+pub use capture::{Capture, pipe};
+pub use forward::Output;
+
+use capture::{Flow, Scratch, Sink};
+use forward::Forward;
+use writer::LogFile;
+
+use crate::model::{EventKind, LogRules, Places};
+use crate::sys::{clock, command};
+use crate::wire::pack;
+
+/// How often lost lines are told at most.
+const TELL_EVERY: Duration = Duration::from_secs(60);
+
+/// The logs of an environment.
+#[derive(Debug)]
+pub struct Logs {
+    out: LogFile,
+    err: LogFile,
+    scratch: Scratch,
+    forward: Forward,
+    folder: PathBuf,
+    packer: Option<Packer>,
+    /// It was said that nothing can be written.
+    is_told: bool,
+    /// What the host's own logs did not take is not told before.
+    quiet_until: Duration,
+}
+
+/// The process that packs what was put aside.
+#[derive(Debug)]
+struct Packer {
+    child: Child,
+    handle: OwnedFd,
+}
+
+impl Logs {
+    /// Opens both files in `folder`; the group `readers` may read them.
+    ///
+    /// # Errors
+    /// In words for the operator.
+    pub fn open(folder: &Path, readers: Option<u32>) -> Result<Self, String> {
+        let open = |output: Output| {
+            let name = format!("{}.log", output.word());
+            LogFile::open(folder, &name, readers)
+                .map_err(|e| format!("could not open \"{}/{name}\": {e}", folder.display()))
+        };
+        Ok(Self {
+            out: open(Output::Out)?,
+            err: open(Output::Err)?,
+            scratch: Scratch::default(),
+            forward: Forward::default(),
+            folder: folder.to_owned(),
+            packer: None,
+            is_told: false,
+            quiet_until: Duration::ZERO,
+        })
+    }
+
+    /// Takes up what the rules ask for.
+    pub fn follow(&mut self, name: &str, rules: &LogRules, places: &Places) {
+        self.forward.follow(name, rules, places);
+    }
+
+    /// Reads once from a pipe; it is gone when every writer is.
+    pub fn pump(&mut self, slot: &mut Option<Capture>, output: Output, rules: &LogRules) {
+        let Some(capture) = slot else { return };
+        if capture.pump(&mut self.sink(output, rules)) == Flow::Ended {
+            self.finish(slot, output, rules);
+        }
+    }
+
+    /// Takes what is left in the pipe of an instance that is dead.
+    pub fn finish(&mut self, slot: &mut Option<Capture>, output: Output, rules: &LogRules) {
+        if let Some(capture) = slot.take() {
+            capture.finish(&mut self.sink(output, rules));
+        }
+    }
+
+    fn sink<'a>(&'a mut self, output: Output, rules: &'a LogRules) -> Sink<'a> {
+        let file = match output {
+            Output::Out => &mut self.out,
+            Output::Err => &mut self.err,
+        };
+        Sink { file, forward: &mut self.forward, output, rules, scratch: &mut self.scratch }
+    }
+
+    /// Empties all of them; what is written from here on is kept.
+    ///
+    /// # Errors
+    /// In words for the operator.
+    pub fn flush(&mut self) -> Result<(), String> {
+        self.end_packer();
+        for log in [&mut self.out, &mut self.err] {
+            log.flush()
+                .map_err(|e| format!("could not empty \"{}\": {e}", log.path().display()))?;
+        }
+        Ok(())
+    }
+
+    /// Does what is due, and gives what is to be told.
+    pub fn settle(&mut self, rules: &LogRules) -> Vec<EventKind> {
+        let mut events = Vec::new();
+        for (log, output) in [(&mut self.out, Output::Out), (&mut self.err, Output::Err)] {
+            log.put_aside_if_old(rules);
+            if let Some(lost) = log.take_news() {
+                let stream = output.word().to_owned();
+                events.push(EventKind::LinesLost { stream, lines: lost.lines, why: lost.why });
+            }
+        }
+        let failing = self.out.failing().or(self.err.failing());
+        if let Some(why) = failing.filter(|_| !self.is_told) {
+            let text = format!("log lines are being lost, and counted: {why}");
+            events.push(EventKind::Warning { text });
+        }
+        self.is_told = failing.is_some();
+        let now = clock::monotonic();
+        if now >= self.quiet_until {
+            for (what, lines) in self.forward.take_lost() {
+                self.quiet_until = now + TELL_EVERY;
+                let text = format!("{lines} log lines were not taken by {what}");
+                events.push(EventKind::Warning { text });
+            }
+        }
+        self.pack(rules);
+        events
+    }
+
+    /// When something is to be done next.
+    pub fn next_due(&self, rules: &LogRules) -> Option<Duration> {
+        let old_at =
+            [&self.out, &self.err].into_iter().filter_map(|log| log.old_at(rules)).min()?;
+        let wait = Duration::from_millis(old_at.saturating_sub(clock::wall_millis()));
+        // Where it could not be put aside it is tried again after a while.
+        Some(clock::monotonic() + wait.max(Duration::from_secs(1)))
+    }
+
+    /// Removes what is too much, and has what was put aside packed, by one process at a time.
+    fn pack(&mut self, rules: &LogRules) {
+        if !self.out.is_to_pack && !self.err.is_to_pack {
+            return;
+        }
+        retention::tidy([self.out.path(), self.err.path()], rules);
+        if self.packer.is_some() {
+            return;
+        }
+        (self.out.is_to_pack, self.err.is_to_pack) = (false, false);
+        // Unpacked they are read as well.
+        self.packer = self.start_packer().ok();
+    }
+
+    fn start_packer(&self) -> std::io::Result<Packer> {
+        let stderr = File::from(std::io::stderr().as_fd().try_clone_to_owned()?);
+        let arguments = [pack::ROLE.as_ref(), self.folder.as_os_str()];
+        let mut child = command::start("/proc/self/exe".as_ref(), &arguments, stderr, &[])?;
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        match pid.map(|pid| pidfd_open(pid, PidfdFlags::empty())) {
+            Some(Ok(handle)) => Ok(Packer { child, handle }),
+            _ => {
+                child.kill()?;
+                child.wait()?;
+                Err(std::io::ErrorKind::Other.into())
+            }
+        }
+    }
+
+    /// Readable when the packer has ended.
+    pub fn packer(&self) -> Option<BorrowedFd<'_>> {
+        self.packer.as_ref().map(|packer| packer.handle.as_fd())
+    }
+
+    /// Takes its end.
+    pub fn take_packer(&mut self) {
+        if let Some(packer) = self.packer.take() {
+            let _ = waitid(WaitId::PidFd(packer.handle.as_fd()), WaitIdOptions::EXITED);
+        }
+    }
+
+    /// Ends it; what it was at is packed another time.
+    pub fn end_packer(&mut self) {
+        if let Some(packer) = &mut self.packer {
+            let _ = packer.child.kill();
+            self.take_packer();
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Packs the logs of an environment that were put aside: a process of its own, at the lowest priority, that the
+//! monitor starts. It reads and writes root's files in a folder of root's alone.
+#![forbid(unsafe_code)]
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use crate::formats::log_file::open_log;
+use crate::formats::log_pack::pack;
+use crate::formats::log_store::{PACKED, older};
+use crate::sys::files;
+
+pub use crate::wire::pack::ROLE;
+
+/// The end of the name of one that is not whole yet.
+const PARTIAL: &str = ".partial";
+
+/// Runs the role: `__pack FOLDER`.
+#[must_use]
+pub fn main() -> ExitCode {
+    let Some(folder) = std::env::args_os().nth(2).map(PathBuf::from) else {
+        return ExitCode::from(2);
+    };
+    let _ = rustix::thread::set_name(c"swrun-pack");
+    // Nothing waits for it.
+    let _ = rustix::process::setpriority_process(None, 19);
+    let mut code = ExitCode::SUCCESS;
+    for log in ["out.log", "err.log"] {
+        if let Err(error) = pack_all(&folder.join(log)) {
+            eprintln!(
+                "swrun: could not pack what was before \"{}/{log}\": {error}",
+                folder.display()
+            );
+            code = ExitCode::FAILURE;
+        }
+    }
+    code
+}
+
+fn pack_all(log: &Path) -> io::Result<()> {
+    for older in older(log)? {
+        match pack_one(&older.path, older.is_packed) {
+            // Removed meanwhile, since there were too many.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
+fn pack_one(path: &Path, is_packed: bool) -> io::Result<()> {
+    let partial = files::with_suffix(path, PARTIAL);
+    // Of one that was ended at its work.
+    files::remove_if_there(&partial)?;
+    if is_packed {
+        return Ok(());
+    }
+    let from = open_log(path)?;
+    let result = write(&from, &partial)
+        .and_then(|()| fs::rename(&partial, files::with_suffix(path, PACKED)))
+        .and_then(|()| files::remove_if_there(path));
+    if result.is_err() {
+        let _ = files::remove_if_there(&partial);
+    }
+    result
+}
+
+fn write(from: &File, partial: &Path) -> io::Result<()> {
+    let to = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o640)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(partial)?;
+    fchown(&to, None, Some(from.metadata()?.gid()))?;
+    pack(from, &to)?;
+    // The unpacked one goes next: a power cut is to leave one of the two.
+    to.sync_data()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::formats::log_store::{Body, aside};
+
+    #[test]
+    fn what_was_put_aside_is_packed_and_what_was_left_half_done_is_done() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let log = folder.path().join("out.log");
+        fs::write(&log, "now").expect("ours");
+        for at in [1, 2] {
+            fs::write(aside(&log, at), format!("text {at}")).expect("ours");
+        }
+        fs::write(files::with_suffix(&aside(&log, 1), PARTIAL), "half").expect("ours");
+        pack_all(&log).expect("packed");
+        // Packed, but ended before the unpacked one was removed.
+        fs::write(aside(&log, 2), "text 2").expect("ours");
+        pack_all(&log).expect("packed");
+        let mut names: Vec<_> = fs::read_dir(folder.path())
+            .expect("ours")
+            .map(|entry| entry.expect("ours").file_name().into_string().expect("plain"))
+            .collect();
+        names.sort();
+        assert_eq!(
+            names,
+            ["out.log", "out.log.19700101T000000.001Z.gz", "out.log.19700101T000000.002Z.gz"]
+        );
+        for (older, wanted) in older(&log).expect("readable").iter().zip(["text 1", "text 2"]) {
+            let body = Body::open(older).expect("readable").expect("there");
+            let mut buffer = [0; 32];
+            let read = body.read_at(&mut buffer, 0).expect("whole");
+            assert_eq!(&buffer[..read], wanted.as_bytes());
+        }
+    }
+}

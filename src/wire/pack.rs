@@ -1,0 +1,4 @@
+//! The process that packs logs: started by the monitor with the folder as its argument.
+
+/// The hidden role's word.
+pub const ROLE: &str = "__pack";
