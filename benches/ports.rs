@@ -277,19 +277,21 @@ fn beside_bare(bed: &Bed) {
     end(&mut bare);
 }
 
-/// Requests a second, median of 24: two a round, the second pair in the other order. Each round has processes
-/// of its own, since where one's memory happens to lie makes more of a difference than what is measured.
+/// Requests a second, median of 24: two a round, the second pair in the other order; and the median of the
+/// rounds' own ratios, since a machine that others use is faster in one minute than in the next. Each round has
+/// processes of its own: where one's memory happens to lie makes more of a difference than what is measured.
 fn compare(title: &str, [one, other]: [u16; 2], path: &str, mut renew: impl FnMut()) {
-    let (mut with, mut without) = (Series::default(), Series::default());
+    let (mut with, mut without, mut ratio) =
+        (Series::default(), Series::default(), Series::default());
     for _ in 0..12 {
         renew();
-        with.add(wrk(one, path));
-        without.add(wrk(other, path));
-        without.add(wrk(other, path));
-        with.add(wrk(one, path));
+        let [a, b, c, d] = [one, other, other, one].map(|port| wrk(port, path));
+        [a, d].into_iter().for_each(|rate| with.add(rate));
+        [b, c].into_iter().for_each(|rate| without.add(rate));
+        ratio.add((a + d) / (b + c));
     }
-    let (with, without) = (with.median(), without.median());
-    println!("| {title} | {with:.0} | {without:.0} | {:.3} |", with / without);
+    let (with, without, ratio) = (with.median(), without.median(), ratio.median());
+    println!("| {title} | {with:.0} | {without:.0} | {ratio:.3} |");
 }
 
 fn end(child: &mut Option<std::process::Child>) {

@@ -2,6 +2,8 @@
 //! (How each slip of a profile is told is held by the unit tests of `src/profile`.)
 
 mod bed;
+#[path = "common/kernel.rs"]
+mod kernel;
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -636,6 +638,24 @@ fn a_deploy_user_has_its_own_environment_and_no_other() {
     assert_eq!(bed.status(&own)["state"], "stopped");
     assert!(run(&["start", "own"]).status.success());
     assert_eq!(pid(&bed.status(&other)), untouched);
+
+    // Its logs, those put aside and those to come, and nobody else's.
+    get(own.port, "/out?lines=3").expect("it says so");
+    get(other.port, "/out?lines=7").expect("it says so");
+    let read = |words: &[&str]| -> String {
+        let output = run(&[&["logs", "--nostream"], words].concat());
+        assert!(output.status.success(), "{:?}", texts(&output));
+        String::from_utf8(output.stdout).expect("text")
+    };
+    kernel::until("it is written", || read(&["own"]).contains("out 3"));
+    assert!(read(&[]).contains("out 3") && !read(&[]).contains("out 7"), "{}", read(&[]));
+    let denied = run(&["logs", "--nostream", "other"]);
+    assert!(!denied.status.success() && denied.stdout.is_empty(), "{:?}", texts(&denied));
+    refused(&run(&["flush", "other"]));
+    assert!(run(&["flush", "own"]).status.success());
+    assert_eq!(read(&["own"]), "");
+    get(own.port, "/out?lines=5").expect("it says so");
+    kernel::until("it is written", || read(&["own"]).contains("out 5"));
 
     // What brings a path, a command or a variable, or changes what is known, is root's.
     refused(&run(&["start", "/bin/sleep", "--name", "mine", "--", "1000"]));

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::cli::client;
 use crate::cli::exit::Failure;
-use crate::model::{EnvName, Places};
+use crate::model::{EnvName, EnvironmentStatus, Places};
 use crate::wire::ask::{Answer, Ask};
 
 /// How long the runner may take to tell what a target means, before it is guessed.
@@ -22,6 +22,14 @@ pub fn with_logs(places: &Places) -> Result<BTreeSet<EnvName>, Failure> {
     let entries = match std::fs::read_dir(&folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(BTreeSet::new()),
+        // A deploy user has its own environment's alone, and the runner knows which that is.
+        Err(error)
+            if error.kind() == ErrorKind::PermissionDenied
+                && let Some(own) = by_runner(places).filter(|own| !own.is_empty()) =>
+        {
+            let names = own.iter().filter_map(|one| EnvName::parse(&one.name).ok());
+            return Ok(names.filter(|name| places.logs(name).exists()).collect());
+        }
         Err(error) => {
             let hint = match error.kind() {
                 ErrorKind::PermissionDenied => ": use sudo, or join the group swrun",
@@ -46,7 +54,12 @@ pub fn with_logs(places: &Places) -> Result<BTreeSet<EnvName>, Failure> {
 /// # Errors
 /// The logs cannot be listed, or a name means none of them.
 pub fn selected(places: &Places, named: &[String]) -> Result<Vec<EnvName>, Failure> {
-    let names = with_logs(places)?;
+    let names = with_logs(places).or_else(|failure| {
+        // Who may not list them may have one of them all the same, whose name it knows.
+        let named = named.iter().filter_map(|name| EnvName::parse(name).ok());
+        let own: BTreeSet<EnvName> = named.filter(|name| places.logs(name).exists()).collect();
+        if own.is_empty() { Err(failure) } else { Ok(own) }
+    })?;
     if named.is_empty() {
         return Ok(names.into_iter().collect());
     }
@@ -64,12 +77,15 @@ pub fn selected(places: &Places, named: &[String]) -> Result<Vec<EnvName>, Failu
 
 /// Names and targets as the runner knows them; `None` when it cannot be asked.
 fn targets_by_runner(places: &Places) -> Option<Vec<(String, String)>> {
+    let known = by_runner(places)?.into_iter();
+    Some(known.filter_map(|one| Some((one.name, one.target?))).collect())
+}
+
+/// The environments that the caller may see; `None` when the runner cannot be asked.
+fn by_runner(places: &Places) -> Option<Vec<EnvironmentStatus>> {
     let ask = Ask::Status { targets: Vec::new() };
     match client::ask(places, &ask, PATIENCE, |_, _| ()) {
-        Ok(Answer::Status(document)) => {
-            let known = document.environments.into_iter();
-            Some(known.filter_map(|one| Some((one.name, one.target?))).collect())
-        }
+        Ok(Answer::Status(document)) => Some(document.environments),
         _ => None,
     }
 }

@@ -149,7 +149,8 @@ fn make_folders(places: &Places) -> Result<(), String> {
         (state.clone(), 0o700),
         (state.join("env"), 0o700),
         (places.ad_hoc_profiles(), 0o700),
-        (places.all_logs(), 0o750),
+        // A deploy user gets to its own environment's, and sees no names of others.
+        (places.all_logs(), 0o751),
     ] {
         files::make_folder(&path, mode)
             .map_err(|e| format!("could not make the folder \"{}\": {e}", path.display()))?;

@@ -125,7 +125,7 @@ impl Monitor {
         // Operators read logs without root; a host without the group keeps them root's.
         let operators = groups::operators();
         let _ = std::os::unix::fs::chown(&logs, None, operators);
-        let mut logs = Logs::open(&logs, operators)?;
+        let mut logs = Logs::open(&logs, operators, spec.identity.uid)?;
         logs.follow(name.as_str(), &spec.logs, &places);
         let etc = Etc { shared: places.etc_of_cages(), own: places.monitor(&name) };
         let socket = places.monitor(&name).join("sock");

@@ -1,6 +1,7 @@
 //! Raw system calls, the only unsafe code: what nix, rustix and std do not offer in a safe form,
 //! and the small wrappers that belong beside it.
 
+pub mod acl;
 pub mod bpf;
 pub mod channel;
 pub mod clock;

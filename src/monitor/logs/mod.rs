@@ -21,7 +21,7 @@ use forward::Forward;
 use writer::LogFile;
 
 use crate::model::{EventKind, LogRules, Places};
-use crate::sys::{clock, command};
+use crate::sys::{acl, clock, command};
 use crate::wire::pack;
 
 /// How often lost lines are told at most.
@@ -50,19 +50,26 @@ struct Packer {
 }
 
 impl Logs {
-    /// Opens both files in `folder`; the group `readers` may read them.
+    /// Opens both files in `folder`; the group `readers` and the app's user `uid` may read them.
     ///
     /// # Errors
     /// In words for the operator.
-    pub fn open(folder: &Path, readers: Option<u32>) -> Result<Self, String> {
+    pub fn open(folder: &Path, readers: Option<u32>, uid: u32) -> Result<Self, String> {
+        // A file system without access lists keeps them root's and the group's.
+        let _ = File::open(folder).and_then(|folder| acl::let_into(folder, uid));
         let open = |output: Output| {
             let name = format!("{}.log", output.word());
             LogFile::open(folder, &name, readers)
                 .map_err(|e| format!("could not open \"{}/{name}\": {e}", folder.display()))
         };
+        let (out, err) = (open(Output::Out)?, open(Output::Err)?);
+        for log in [&out, &err] {
+            // Made for another user, perhaps.
+            let _ = log.let_read(uid);
+        }
         Ok(Self {
-            out: open(Output::Out)?,
-            err: open(Output::Err)?,
+            out,
+            err,
             scratch: Scratch::default(),
             forward: Forward::default(),
             folder: folder.to_owned(),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::formats::log_line::{OWN, Piece, parse_line, write_line};
 use crate::formats::log_store;
 use crate::model::LogRules;
-use crate::sys::clock;
+use crate::sys::{acl, clock};
 
 /// How often it is looked whether the file is still the one that its name leads to (logrotate(8)).
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -70,6 +70,14 @@ impl LogFile {
         };
         log.end_torn_line();
         Ok(log)
+    }
+
+    /// Lets a user read it.
+    ///
+    /// # Errors
+    /// fsetxattr(2).
+    pub fn let_read(&self, uid: u32) -> io::Result<()> {
+        acl::let_read(&self.file, uid)
     }
 
     /// Its path.

@@ -6,7 +6,7 @@ use clap::Parser;
 
 use super::*;
 use crate::cli::args::{Args, Command};
-use crate::formats::log_line::{Piece, write_line};
+use crate::formats::log_line::{LONGEST_TEXT, Piece, write_line};
 
 struct Host {
     _folder: tempfile::TempDir,
@@ -153,4 +153,51 @@ fn what_is_not_there_is_told() {
         panic!("found")
     };
     assert!(text.contains("\"prod\""), "{text}");
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+
+    /// As the monitor writes them: whole lines, long ones in pieces, the last one cut short.
+    #[test]
+    fn whatever_bytes_go_in_come_out_of_raw_and_leave_a_terminal_unharmed(
+        bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..2_000),
+        long in 0..3 * LONGEST_TEXT,
+    ) {
+        let host = Host::new();
+        let folder = host.places.logs(&EnvName::parse("shop").expect("a name"));
+        std::fs::create_dir_all(&folder).expect("made");
+        let mut app = bytes;
+        app.extend(std::iter::repeat_n(b'x', long));
+        let mut file = Vec::new();
+        for line in app.split_inclusive(|byte| *byte == b'\n') {
+            let (text, last) = match line.strip_suffix(b"\n") {
+                Some(text) => (text, Piece::Whole),
+                None => (line, Piece::CutShort),
+            };
+            let mut pieces = text.chunks(LONGEST_TEXT).peekable();
+            if text.is_empty() {
+                write_line(&mut file, 1, 1, last, b"");
+            }
+            while let Some(piece) = pieces.next() {
+                let mark = if pieces.peek().is_some() { Piece::GoesOn } else { last };
+                write_line(&mut file, 1, 1, mark, piece);
+            }
+        }
+        std::fs::write(folder.join("out.log"), file).expect("written");
+        let bytes = |line: &str| {
+            let (mut reader, writer) = io::pipe().expect("a pipe");
+            let (places, line) = (host.places.clone(), line.to_owned());
+            let showing = std::thread::spawn(move || {
+                run(&places, &parse(&line), &mut Output::into_sink(writer))
+            });
+            let mut bytes = Vec::new();
+            reader.read_to_end(&mut bytes).expect("read");
+            showing.join().expect("no panic").expect("shown");
+            bytes
+        };
+        proptest::prop_assert!(bytes("--raw --nostream -n 9999") == app);
+        let shown = String::from_utf8(bytes("--nostream -n 9999")).expect("text");
+        proptest::prop_assert!(!shown.contains(|c: char| c.is_control() && c != '\n' && c != '\t'));
+    }
 }

@@ -1,0 +1,134 @@
+//! A million lines of an app on their way to the disk, beside the same written by the app itself; and the last
+//! fifty lines out of ten gigabytes.
+
+mod common;
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use common::bed::{App, Bed, processes_of};
+use common::{Series, text, until};
+
+const LINES: u64 = 1_000_000;
+const ROUNDS: usize = 9;
+
+fn main() {
+    let bed = Bed::running();
+    flood(&bed);
+    last_lines(&bed);
+    bed.end();
+}
+
+fn build(bed: &Bed) -> PathBuf {
+    let program = bed.root().join("lines");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/common/lines.c");
+    let built = Command::new("cc")
+        .args(["-D_GNU_SOURCE", "-static", "-O2", "-o"])
+        .args([&program, &source])
+        .status();
+    assert!(built.is_ok_and(|status| status.success()), "cc: install gcc and libc6-dev");
+    program
+}
+
+/// Seconds on a CPU of a process (proc_pid_schedstat(5)).
+fn cpu(pid: &str) -> f64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/schedstat")).expect("it lives");
+    let first = text.split(' ').next().and_then(|word| word.parse::<f64>().ok());
+    first.expect("a number") / 1e9
+}
+
+/// The most memory that a process had, in MiB.
+fn peak(pid: &str) -> f64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).expect("it lives");
+    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a process has it");
+    line.trim().trim_end_matches(" kB").parse::<f64>().expect("a number") / 1024.0
+}
+
+fn monitor(bed: &Bed) -> String {
+    let line = processes_of(bed.root()).into_iter().find(|line| line.contains("__monitor shop "));
+    line.expect("it lives").split(' ').next().expect("a pid").to_owned()
+}
+
+fn flood(bed: &Bed) {
+    let program = build(bed);
+    let app = bed.app("shop");
+    let own = app.home.join("lines");
+    fs::copy(&program, &own).expect("ours");
+    let lines = LINES.to_string();
+    let script = format!("{} {lines}; exec sleep 900", text(&own));
+    let rest = "[logs]\nkeep = 1000\ntotal-max = \"1G\"\n[restart]\npolicy = \"never\"";
+    bed.profile(&app, &["/bin/sh", "-c", &script], rest);
+    let (mut by_itself, mut stamped, mut busy, mut ratio) =
+        (Series::default(), Series::default(), Series::default(), Series::default());
+    let mut lost = 0;
+    let mut most = 0_f64;
+    for _ in 0..ROUNDS {
+        // Where the logs lie.
+        let path = bed.root().join("var/log/by-itself");
+        let file = File::create(&path).expect("ours");
+        let begun = Instant::now();
+        let written = Command::new(&own).arg(&lines).stdout(file).stdin(Stdio::null()).status();
+        assert!(written.is_ok_and(|status| status.success()));
+        let alone = begun.elapsed().as_secs_f64();
+        fs::remove_file(&path).expect("ours");
+
+        bed.ok(&["flush", "shop"]);
+        bed.swrun(&["stop", "shop"]);
+        // The monitor is there before; the start is not what is measured.
+        let begun = Instant::now();
+        bed.ok(&["start", "shop"]);
+        let pid = monitor(bed);
+        until("the last line", || last(bed, &app).is_some_and(|number| number == LINES));
+        let whole = begun.elapsed().as_secs_f64();
+        by_itself.add(alone);
+        stamped.add(whole);
+        ratio.add(whole / alone);
+        busy.add(cpu(&pid));
+        most = most.max(peak(&pid));
+        let kept = bed.swrun(&["logs", "shop", "--out", "--raw", "--nostream", "-n", "9999999"]);
+        lost += LINES - kept.stdout.iter().filter(|byte| **byte == b'\n').count() as u64;
+    }
+    println!("\n| {LINES} lines of 100 bytes | median of {ROUNDS} |\n|---|---|");
+    println!("| the app into a file itself | {:.3} s |", by_itself.median());
+    println!("| through swrun, start included | {:.3} s |", stamped.median());
+    println!("| ratio, median of the rounds' | {:.2} |", ratio.median());
+    println!("| CPU of the monitor | {:.3} s |", busy.median());
+    println!("| peak memory of the monitor | {most:.1} MiB |");
+    println!("| lines lost, all rounds | {lost} |");
+}
+
+/// The number of the last line.
+fn last(bed: &Bed, app: &App) -> Option<u64> {
+    use std::os::unix::fs::FileExt as _;
+    let path = bed.root().join("var/log/swrun").join(&app.name).join("out.log");
+    let file = File::open(path).ok()?;
+    let mut line = [0; 100];
+    file.read_exact_at(&mut line, file.metadata().ok()?.len().checked_sub(100)?).ok()?;
+    std::str::from_utf8(line.get(..10)?).ok()?.parse().ok()
+}
+
+/// A hundred files of 100 MB. They are one file under a hundred names: what is not read makes no difference.
+fn last_lines(bed: &Bed) {
+    let folder = bed.root().join("var/log/swrun/many");
+    fs::create_dir_all(&folder).expect("ours");
+    let line = format!("2026-11-23T01:02:03.123Z 1 {}\n", "x".repeat(100));
+    let whole = line.repeat(100_000_000 / line.len());
+    let first = folder.join("out.log.20261101T000000.000Z");
+    fs::write(&first, &whole).expect("room for it");
+    for number in 1..99 {
+        let name = format!("out.log.20261101T0000{:02}.{:03}Z", number % 60, number);
+        fs::hard_link(&first, folder.join(name)).expect("ours");
+    }
+    fs::write(folder.join("out.log"), &whole).expect("room for it");
+    let mut series = Series::default();
+    for _ in 0..50 {
+        let begun = Instant::now();
+        let shown = bed.swrun(&["logs", "many", "-n", "50", "--nostream"]);
+        series.add(begun.elapsed().as_secs_f64() * 1e3);
+        assert_eq!(shown.stdout.iter().filter(|byte| **byte == b'\n').count(), 50);
+    }
+    println!("\n| `swrun logs -n 50 --nostream`, 10 GB in 100 files | {:.1} ms |", series.median());
+    fs::remove_dir_all(&folder).expect("ours");
+}
