@@ -113,3 +113,27 @@ fn postgresql_does_its_ordinary_work() {
     nothing_was_refused(&bed, &app);
     bed.end();
 }
+
+/// Code is made at run time. (The heap is bounded by hand: on a hybrid host Java does not look for the ceiling.)
+#[test]
+fn a_jvm_compiles_collects_and_serves() {
+    let bed = Bed::running();
+    let app = bed.app("shop");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/java/Shop.java");
+    fs::copy(source, app.home.join("Shop.java")).expect("ours");
+    let head = format!("ports = [{0}]\n[env]\nPORT = \"{0}\"", app.port);
+    bed.profile(&app, &["java", "-Xmx200m", "Shop.java"], &head);
+    let before = bed.start(&app);
+    for _ in 0..20 {
+        let answer = bed::get(app.port, "/");
+        let answer = answer.unwrap_or_else(|e| panic!("{e}: {:#}", bed.status(&app)));
+        assert!(answer.starts_with("3999997 kept "), "{answer}");
+    }
+    bed.ok(&["restart", "shop"]);
+    let said = bed.log(&app, "out.log");
+    assert_eq!(said, ["hook"], "it ended in its own time");
+    assert_eq!(bed.status(&app)["restarts"].as_u64(), Some(1));
+    assert_ne!(bed.status(&app)["pid"], before["pid"]);
+    nothing_was_refused(&bed, &app);
+    bed.end();
+}

@@ -12,7 +12,8 @@ use crate::model::DEFAULT_PATH;
 pub(super) type Finding = (Severity, String, Option<String>);
 
 /// What the cage shows of the host's programs.
-const SHOWN: [&str; 7] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"];
+const SHOWN: [&str; 8] =
+    ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc/alternatives"];
 
 /// Where an app lives, as far as its program goes.
 pub(super) struct Sight<'a> {
