@@ -254,6 +254,7 @@ fn programs_are_run_by_name_alone_where_it_is_said() {
         "formats/dotenv/lint.rs", // in its tests
         "host/setup.rs",
         "host/software.rs",
+        "monitor/handover.rs",
         "monitor/logs/mod.rs",
         "profile/env_file.rs",
         "sys/command.rs",

@@ -78,6 +78,8 @@ pub enum Command {
     Logs(Logs),
     /// Show the last lines that were written to stderr
     Errors(Errors),
+    /// Let runner and monitors go over to the program that is installed; no app is touched
+    Upgrade(Upgrade),
     /// Stop every environment, then the runner
     Kill,
 }
@@ -186,6 +188,13 @@ pub struct Scale {
     /// Do not wait for the outcome
     #[arg(long)]
     pub no_wait: bool,
+}
+
+/// `swrun upgrade`.
+#[derive(Debug, clap::Args)]
+pub struct Upgrade {
+    #[command(flatten)]
+    pub selection: Selection,
 }
 
 /// `swrun flush`.

@@ -68,13 +68,18 @@ pub fn unexpected() -> Failure {
 /// the operator's to choose.
 fn is_waiting(ask: &Ask) -> bool {
     match ask {
-        Ask::Status { .. } | Ask::Show { .. } | Ask::Ports { .. } | Ask::Exec { .. } => false,
+        Ask::Status { .. }
+        | Ask::Show { .. }
+        | Ask::Ports { .. }
+        | Ask::Exec { .. }
+        | Ask::Renew {} => false,
         Ask::Start(order)
         | Ask::Stop(order)
         | Ask::Restart(order)
         | Ask::Reload(order)
         | Ask::Scale { order, .. }
         | Ask::Flush(order)
+        | Ask::Upgrade(order)
         | Ask::Delete(order) => order.wait,
         Ask::StartAdHoc(ad_hoc) => ad_hoc.wait,
         Ask::Kill {} | Ask::Evict { .. } => true,

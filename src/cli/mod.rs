@@ -101,6 +101,7 @@ fn run(args: &Args, output: &mut Output) -> Ended {
         Command::Exec(exec) => commands::exec::run(&places, exec),
         Command::Logs(logs) => commands::logs::run(&places, logs, output),
         Command::Errors(errors) => commands::errors::run(&places, errors, output),
+        Command::Upgrade(upgrade) => commands::upgrade::run(&places, upgrade, output),
         Command::Kill => commands::kill::run(&places, output),
     }
 }

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 
 use super::registry::{Entry, Runner};
 use super::show::{show, ticket};
-use super::{adhoc, evict, orders};
+use super::{adhoc, evict, orders, renew};
 use crate::formats::{memory_file, spec_file};
 use crate::host::landlock_lacks;
 use crate::model::{
@@ -75,6 +75,14 @@ pub async fn answer(
             carry_out(&runner, &peer, order, orders::Verb::Delete, Class::Admin, &progress).await
         }
         Ask::StartAdHoc(ad_hoc) => start_ad_hoc(&runner, &peer, &ad_hoc).await,
+        Ask::Upgrade(order) => {
+            carry_out(&runner, &peer, order, orders::Verb::Upgrade, Class::Admin, &progress).await
+        }
+        Ask::Renew {} if !is_allowed(&peer, Class::Admin, &[]) => Err(not_permitted()),
+        Ask::Renew {} => match renew::installed() {
+            Ok(other) => Ok(Answer::Renew { is_other: other.is_some() }),
+            Err(text) => Err(refusal("failed", text)),
+        },
         Ask::Kill {} if !is_allowed(&peer, Class::Admin, &[]) => Err(not_permitted()),
         Ask::Kill {} => {
             let outcomes = orders::kill(&runner).await;
@@ -211,6 +219,7 @@ async fn carry_out(
             orders::Verb::Reload => "reloading",
             orders::Verb::Scale(_) => "scaling",
             orders::Verb::Flush => "emptying its logs",
+            orders::Verb::Upgrade => "upgrading its monitor",
         };
         let news = Answer::Progress { name: entry.name.to_string(), text: text.to_owned() };
         // Who asked may have gone; the order is carried out all the same.

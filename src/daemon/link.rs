@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
@@ -12,13 +12,25 @@ use crate::wire::keep::{Brief, Call, Message, Reply, Request};
 
 /// The asking end; cheap to copy.
 #[derive(Debug, Clone)]
-pub struct Link(mpsc::UnboundedSender<(Request, oneshot::Sender<Reply>)>);
+pub struct Link(mpsc::UnboundedSender<Asked>);
+
+/// A request, what goes with it, and who waits for the answer.
+type Asked = (Request, Option<OwnedFd>, oneshot::Sender<Reply>);
 
 impl Link {
     /// Asks the monitor; `None` when it goes away before it answers.
     pub async fn ask(&self, request: Request) -> Option<Reply> {
+        self.send(request, None).await
+    }
+
+    /// The same, with a descriptor.
+    pub async fn ask_with(&self, request: Request, descriptor: OwnedFd) -> Option<Reply> {
+        self.send(request, Some(descriptor)).await
+    }
+
+    async fn send(&self, request: Request, with: Option<OwnedFd>) -> Option<Reply> {
         let (answer, answered) = oneshot::channel();
-        self.0.send((request, answer)).ok()?;
+        self.0.send((request, with, answer)).ok()?;
         answered.await.ok()
     }
 
@@ -43,7 +55,7 @@ pub enum News {
 #[derive(Debug)]
 pub struct Connection {
     socket: AsyncFd<OwnedFd>,
-    asked: mpsc::UnboundedReceiver<(Request, oneshot::Sender<Reply>)>,
+    asked: mpsc::UnboundedReceiver<Asked>,
     open: HashMap<u64, oneshot::Sender<Reply>>,
     last: u64,
 }
@@ -85,12 +97,13 @@ impl Connection {
                         Err(_would_block) => {}
                     }
                 }
-                Some((request, answer)) = self.asked.recv() => {
+                Some((request, with, answer)) = self.asked.recv() => {
                     self.last += 1;
                     let call = Call { id: self.last, request };
                     let Ok(bytes) = serde_json::to_vec(&call) else { continue };
                     // A monitor whose queue is full does not answer: the asker's time limit tells.
-                    if channel::send(self.socket.get_ref().as_fd(), &bytes, &[]).is_ok() {
+                    let with: Vec<BorrowedFd<'_>> = with.iter().map(|fd| fd.as_fd()).collect();
+                    if channel::send(self.socket.get_ref().as_fd(), &bytes, &with).is_ok() {
                         self.open.insert(self.last, answer);
                     }
                 }

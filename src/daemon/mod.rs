@@ -17,6 +17,7 @@ mod peer;
 mod peers;
 mod profiles;
 mod registry;
+mod renew;
 mod scope;
 mod security;
 mod server;
@@ -24,7 +25,7 @@ mod show;
 mod state;
 mod wall;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
 
@@ -84,12 +85,15 @@ pub fn main(options: Options) -> ExitCode {
     };
     let outcome = tokio::task::LocalSet::new().block_on(&runtime, run(options));
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(None) => ExitCode::SUCCESS,
+        // All that it had open is closed over the exec, its lock too.
+        Ok(Some(program)) => fail(&renew::execute(&program)),
         Err(text) => fail(&text),
     }
 }
 
-async fn run(options: Options) -> Result<(), String> {
+/// Runs until it is to end; gives the program that is to take its place.
+async fn run(options: Options) -> Result<Option<PathBuf>, String> {
     let places = &options.places;
     make_folders(places)?;
     let lock_path = places.lock();
@@ -118,11 +122,19 @@ async fn run(options: Options) -> Result<(), String> {
             _ = on_term.recv() => break,
             _ = on_int.recv() => break,
             _ = on_hup.recv() => runner.reload().await,
+            () = runner.renewed() => match renew::installed() {
+                Ok(Some(program)) => {
+                    tracing::info!("\"{}\" takes over", program.display());
+                    return Ok(Some(program));
+                }
+                Ok(None) => {}
+                Err(text) => tracing::error!("not upgraded: {text}"),
+            },
             () = runner.killed() => {
                 tracing::info!("every environment is stopped; the runner ends");
                 server.abort();
                 let _ = std::fs::remove_file(options.places.socket());
-                return Ok(());
+                return Ok(None);
             }
         }
     }
@@ -134,7 +146,7 @@ async fn run(options: Options) -> Result<(), String> {
         );
     }
     server.abort();
-    Ok(())
+    Ok(None)
 }
 
 fn make_folders(places: &Places) -> Result<(), String> {

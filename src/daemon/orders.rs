@@ -18,6 +18,7 @@ use crate::wire::keep::{Brief, Reply, Request};
 
 mod flush;
 mod reload;
+mod upgrade;
 
 /// How long an order waits for an environment that neither comes up nor fails.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -43,6 +44,8 @@ pub enum Verb {
     Scale(u32),
     /// Empty the logs.
     Flush,
+    /// Let this runner's program take the monitor's place.
+    Upgrade,
     /// Stop, and forget.
     Delete,
 }
@@ -67,6 +70,7 @@ pub async fn carry_out(runner: Rc<Runner>, entry: Rc<Entry>, verb: Verb, wait: b
     }
     let result = match verb {
         Verb::Flush => Ok(String::new()),
+        Verb::Upgrade => upgrade::upgrade(&entry).await,
         Verb::Start => start(&runner, &entry, wait).await,
         Verb::Stop => stop(&runner, &entry, wait).await,
         Verb::Restart => restart(&runner, &entry, wait).await,

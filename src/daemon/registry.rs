@@ -37,6 +37,7 @@ pub struct Runner {
     state: RefCell<State>,
     environments: RefCell<BTreeMap<EnvName, Rc<Entry>>>,
     killed: Notify,
+    renewed: Notify,
     is_killing: Cell<bool>,
     was_killed: bool,
     was_damaged: bool,
@@ -146,6 +147,7 @@ impl Runner {
             state: RefCell::new(state),
             environments: RefCell::default(),
             killed: Notify::new(),
+            renewed: Notify::new(),
             is_killing: Cell::new(false),
             was_killed,
             was_damaged: !said.is_empty(),
@@ -435,6 +437,16 @@ impl Runner {
     pub fn finish_kill(&self) {
         let _ = std::fs::write(self.places.run().join("killed"), "");
         self.killed.notify_one();
+    }
+
+    /// Another program takes this one's place.
+    pub fn renew(&self) {
+        self.renewed.notify_one();
+    }
+
+    /// Returns once that is asked for.
+    pub async fn renewed(&self) {
+        self.renewed.notified().await;
     }
 
     /// Returns once `swrun kill` has ended everything.

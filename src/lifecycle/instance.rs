@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::{Cause, Phase};
 
 /// Where an instance is on its way.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum InstancePhase {
     /// Launched, not ready yet.
     Starting,
@@ -28,7 +30,7 @@ pub enum InstancePhase {
 }
 
 /// An instance that is not gone.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Instance {
     launched: Duration,
     phase: InstancePhase,

@@ -33,6 +33,7 @@ use std::time::Duration;
 
 pub use instance::{Instance, InstancePhase};
 use reload::Reload;
+use serde::{Deserialize, Serialize};
 
 use crate::model::{Cause, Phase, Restart, Wanted};
 use crate::policy::restart::{History, Verdict};
@@ -134,7 +135,7 @@ pub enum Action {
 }
 
 /// The rules of an environment that the machine needs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rules {
     /// `[restart]`.
     pub restart: Restart,
@@ -145,14 +146,15 @@ pub struct Rules {
 }
 
 /// No further try until an order.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Resting {
     reason: String,
     gave_up: bool,
 }
 
-/// An environment.
-#[derive(Debug, Clone)]
+/// An environment. Saved, it is for another program in this process's place: its times are this boot's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Environment {
     rules: Rules,
     wanted: Wanted,
@@ -165,6 +167,8 @@ pub struct Environment {
     /// How many launches since `Start` came after the first ones.
     restarts: u32,
     launches: u32,
+    /// Not saved: nothing is handed over in the midst of one.
+    #[serde(skip)]
     reload: Option<Reload>,
     is_blocked: bool,
 }

@@ -23,6 +23,11 @@ pub struct Event {
 pub enum EventKind {
     /// The monitor took over.
     MonitorStarted,
+    /// Another version of the monitor took the place of the one before; the app went on.
+    Upgraded {
+        /// Of which version that was.
+        from: String,
+    },
     /// The app runs.
     Started {
         /// The app's pid as the host sees it.

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
+use super::handover::one;
 use crate::sys::{channel, files};
 use crate::wire::keep::{Brief, Call, Message, Reply};
 
@@ -13,6 +16,15 @@ const MOST_CLIENTS: usize = 8;
 
 /// Who is connected: a number that no other client ever has.
 pub type Client = u64;
+
+/// What goes over to another program in this process's place.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct State {
+    listener: RawFd,
+    clients: BTreeMap<Client, RawFd>,
+    newest: Client,
+}
 
 /// The socket and who is connected.
 #[derive(Debug)]
@@ -42,13 +54,38 @@ impl Control {
         })
     }
 
+    /// What is handed over; `number` hears of each descriptor.
+    pub fn state(&self, number: &mut impl FnMut(BorrowedFd<'_>) -> RawFd) -> State {
+        let clients = self.clients.iter().map(|(client, socket)| (*client, number(socket.as_fd())));
+        State {
+            clients: clients.collect(),
+            listener: number(self.listener.as_fd()),
+            newest: self.newest,
+        }
+    }
+
+    /// Goes on with what was handed over; who is connected is told everything anew.
+    ///
+    /// # Errors
+    /// A descriptor is not there.
+    pub fn resume(state: State) -> io::Result<Self> {
+        let clients = state.clients.into_iter().map(|(client, number)| Ok((client, one(number)?)));
+        Ok(Self {
+            listener: one(state.listener)?,
+            clients: clients.collect::<io::Result<_>>()?,
+            newest: state.newest,
+            newcomers: Vec::new(),
+            last: None,
+        })
+    }
+
     /// The descriptors to wait for, the listener first.
     pub fn descriptors(&self) -> impl Iterator<Item = &OwnedFd> {
         std::iter::once(&self.listener).chain(self.clients.values())
     }
 
-    /// Takes every connection that waits and every call, with the client that made it.
-    pub fn calls(&mut self) -> Vec<(Client, Call)> {
+    /// Takes every connection that waits and every call, with the client that made it and what came with it.
+    pub fn calls(&mut self) -> Vec<(Client, Call, Vec<OwnedFd>)> {
         while let Ok(Some(client)) = channel::accept(self.listener.as_fd()) {
             if self.clients.len() < MOST_CLIENTS {
                 self.newest += 1;
@@ -63,7 +100,7 @@ impl Control {
         self.clients.retain(|number, client| match channel::receive(client.as_fd()) {
             Ok(Some(message)) => match serde_json::from_slice(&message.bytes) {
                 Ok(call) => {
-                    calls.push((*number, call));
+                    calls.push((*number, call, message.descriptors));
                     true
                 }
                 Err(_) => false,

@@ -34,6 +34,16 @@ impl Told {
         may
     }
 
+    /// What they have.
+    pub fn held(&self) -> &BTreeSet<u64> {
+        &self.held
+    }
+
+    /// Goes on after a monitor that told them this.
+    pub fn go_on(&mut self, held: BTreeSet<u64>) {
+        self.held = held;
+    }
+
     /// When they are to be told what they could not be.
     pub fn next_due(&self, now: Duration) -> Option<Duration> {
         self.budget.empty_until(MOST_A_SECOND, now).filter(|_| self.is_late)

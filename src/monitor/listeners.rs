@@ -4,9 +4,12 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd, RawFd};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
+use super::handover::one;
 use super::ports;
 use super::probe;
 use super::run::Monitor;
@@ -41,6 +44,16 @@ struct Held {
     closed: u32,
 }
 
+/// What goes over to another program in this process's place.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct State {
+    /// Whose, what was known, its inode, its number.
+    held: Vec<(u32, Facts, u64, RawFd)>,
+    retire: Option<(Duration, u32)>,
+    is_full: bool,
+}
+
 /// All that are held.
 #[derive(Debug, Default)]
 pub struct Listeners {
@@ -52,6 +65,25 @@ pub struct Listeners {
 }
 
 impl Listeners {
+    /// What is handed over; `number` hears of each descriptor.
+    pub fn state(&self, number: &mut impl FnMut(BorrowedFd<'_>) -> RawFd) -> State {
+        let held = self.held.iter();
+        let held = held.map(|h| (h.instance, h.facts, h.inode, number(h.socket.as_fd())));
+        State { held: held.collect(), retire: self.retire, is_full: self.is_full }
+    }
+
+    /// Goes on with what was handed over.
+    ///
+    /// # Errors
+    /// A descriptor is not there.
+    pub fn resume(state: State) -> io::Result<Self> {
+        let held = state.held.into_iter().map(|(instance, facts, inode, number)| {
+            Ok(Held { instance, facts, inode, socket: one(number)?, closed: 0 })
+        });
+        let held = held.collect::<io::Result<_>>()?;
+        Ok(Self { held, retire: state.retire, is_full: state.is_full })
+    }
+
     /// Whether a socket is held that `port` leads to.
     pub fn holds(&self, port: u16) -> bool {
         self.held.iter().any(|held| held.port() == Some(port))

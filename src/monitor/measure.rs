@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::run::Monitor;
 use crate::cgroup::MemoryReading;
 use crate::lifecycle::Event;
@@ -17,7 +19,8 @@ use crate::wire::keep::Full;
 const SHORTEST_SPAN: Duration = Duration::from_secs(1);
 
 /// What is kept between two looks.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Samples {
     /// When the next is due; none while nothing runs.
     pub next: Option<Duration>,

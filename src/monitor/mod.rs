@@ -8,6 +8,7 @@ mod blocked;
 mod budget;
 mod calls;
 mod control;
+mod handover;
 mod holder;
 mod instance;
 mod listeners;
@@ -37,7 +38,9 @@ pub const ROLE: &str = "__monitor";
 /// Another monitor has the environment.
 pub const EXIT_TAKEN: u8 = 75;
 
-/// What the role was started with: `__monitor NAME --root DIR [--cgroup GROUP] [--sockets N,…]`.
+/// What the role was started with: `__monitor NAME --root DIR [--cgroup GROUP] [--sockets N,…]`, or after an
+/// older program of it in the same process `__monitor NAME --root DIR --handover N`; `--try N` looks at what would
+/// be handed over, and that is all.
 #[derive(Debug)]
 struct Arguments {
     name: EnvName,
@@ -47,12 +50,14 @@ struct Arguments {
     group: Option<PathBuf>,
     /// Listening sockets that a monitor before held.
     sockets: Vec<OwnedFd>,
+    /// What an older program handed over; whether it is only to be tried.
+    handover: Option<(File, bool)>,
 }
 
 /// Runs the role; its instances take that of `init`.
 #[must_use]
 pub fn main(init: Init) -> ExitCode {
-    let arguments = match arguments(std::env::args().skip(2)) {
+    let mut arguments = match arguments(std::env::args().skip(2)) {
         Ok(arguments) => arguments,
         Err(text) => return fail(&text),
     };
@@ -61,18 +66,42 @@ pub fn main(init: Init) -> ExitCode {
     let _ = rustix::thread::set_name(c"swrun-monitor");
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let name = arguments.name.clone();
+    if let Some((memory, is_trial)) = arguments.handover.take() {
+        return go_on(memory, is_trial, arguments, init);
+    }
     match take(&arguments.places, &arguments.name) {
-        Ok(Some(_lock)) => match run::Monitor::new(arguments, init).and_then(run::Monitor::run) {
-            // Lock and connections are closed by the kernel, with the process: who waits for their
-            // end (stop, kill) finds no monitor any more.
-            Ok(_monitor) => std::process::exit(0),
-            Err(error) => fail(&format!("{name}: {error}")),
-        },
+        Ok(Some(lock)) => {
+            match run::Monitor::new(arguments, init, lock).and_then(run::Monitor::run) {
+                // Lock and connections are closed by the kernel, with the process: who waits for their
+                // end (stop, kill) finds no monitor any more.
+                Ok(_monitor) => std::process::exit(0),
+                Err(error) => fail(&format!("{name}: {error}")),
+            }
+        }
         Ok(None) => {
             eprintln!("swrun: {name}: another monitor keeps this environment");
             ExitCode::from(EXIT_TAKEN)
         }
         Err(error) => fail(&format!("could not lock the environment \"{name}\": {error}")),
+    }
+}
+
+/// In the place of an older program.
+fn go_on(mut memory: File, is_trial: bool, arguments: Arguments, init: Init) -> ExitCode {
+    let state = handover::read(&mut memory).and_then(|state| {
+        let is_its = *state.name() == arguments.name;
+        if is_its { Ok(state) } else { Err("it is of another environment".to_owned()) }
+    });
+    let ended = match state {
+        Ok(_) if is_trial => return ExitCode::SUCCESS,
+        Ok(state) => {
+            run::Monitor::resume(state, arguments.places, init).and_then(run::Monitor::run)
+        }
+        Err(error) => Err(error),
+    };
+    match ended {
+        Ok(_monitor) => std::process::exit(0),
+        Err(error) => fail(&format!("{}: {error}", arguments.name)),
     }
 }
 
@@ -87,12 +116,14 @@ fn arguments(mut given: impl Iterator<Item = String>) -> Result<Arguments, Strin
     let name = given.next().ok_or("the monitor needs the name of its environment")?;
     let name = EnvName::parse(&name).map_err(|error| error.to_string())?;
     let (mut root, mut group, mut sockets) = (PathBuf::from("/"), None, String::new());
+    let mut memory = None;
     while let Some(option) = given.next() {
         let value = given.next().ok_or_else(|| format!("\"{option}\" needs a value"))?;
         match option.as_str() {
             "--root" => root = value.into(),
             "--cgroup" => group = Some(PathBuf::from(value)),
             "--sockets" => sockets = value,
+            "--handover" | "--try" => memory = Some((value, option == "--try")),
             _ => return Err(format!("the monitor does not know \"{option}\"")),
         }
     }
@@ -105,7 +136,18 @@ fn arguments(mut given: impl Iterator<Item = String>) -> Result<Arguments, Strin
         .map_err(|error| format!("\"--sockets {sockets}\": {error}"))?;
     let sockets = passed::take(&numbers)
         .map_err(|error| format!("could not take over sockets {numbers:?}: {error}"))?;
-    Ok(Arguments { name, places: Places::below(root), group, sockets })
+    let handover = memory.map(|(number, is_trial)| {
+        let file = number.parse().map_err(io::Error::other).and_then(handover::one);
+        let file = file.map_err(|error| format!("could not take over \"{number}\": {error}"))?;
+        Ok::<_, String>((File::from(file), is_trial))
+    });
+    Ok(Arguments {
+        name,
+        places: Places::below(root),
+        group,
+        sockets,
+        handover: handover.transpose()?,
+    })
 }
 
 fn fail(text: &str) -> ExitCode {

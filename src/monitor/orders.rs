@@ -13,7 +13,7 @@ use crate::wire::keep::{Brief, ReloadFailed, Reply, Request};
 
 impl Monitor {
     pub(super) fn take_calls(&mut self) {
-        for (client, call) in self.control.calls() {
+        for (client, call, with) in self.control.calls() {
             match call.request {
                 Request::Report => {
                     let full = Box::new(self.report());
@@ -52,6 +52,9 @@ impl Monitor {
                         Err(text) => Reply::Failed(text),
                     };
                     self.control.reply(client, call.id, reply);
+                }
+                Request::Upgrade => {
+                    self.hand_over_soon(with.into_iter().next(), client, call.id);
                 }
                 Request::Flush => {
                     let reply = match self.logs.flush() {

@@ -1,8 +1,9 @@
 //! The loop of a monitor: wait for the kernel, turn what it says into events, step, act.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use sd_notify::NotifyState;
 use super::Arguments;
 use super::blocked::Blocked;
 use super::control::{Client, Control};
+use super::handover::State;
 use super::holder::Told;
 use super::instance::{Remains, Running};
 use super::listeners::Listeners;
@@ -57,6 +59,10 @@ pub struct Monitor {
     pub(super) spec: EnvSpec,
     pub(super) base: PathBuf,
     pub(super) driver: Box<dyn Driver>,
+    /// Makes this the only monitor of the environment.
+    pub(super) lock: File,
+    /// A program that is to take this one's place, and who asked for it.
+    pub(super) heir: Option<(OwnedFd, Client, u64)>,
     pub(super) starter: Starter,
     pub(super) environment: Environment,
     pub(super) running: BTreeMap<u32, Running>,
@@ -95,20 +101,29 @@ pub struct Monitor {
     signals: SignalFd,
 }
 
+/// What a monitor is made of.
+struct Parts {
+    name: EnvName,
+    places: Places,
+    spec: EnvSpec,
+    base: PathBuf,
+    driver: Box<dyn Driver>,
+    lock: File,
+    environment: Environment,
+    control: Control,
+}
+
 impl Monitor {
     /// Reads the spec, clears what an earlier monitor left, makes the cgroups, opens the socket.
     ///
     /// # Errors
     /// The step that failed, in words for the operator.
-    pub(super) fn new(arguments: Arguments, init: Init) -> Result<Self, String> {
-        let Arguments { name, places, group, sockets } = arguments;
-        let signals = signals().map_err(|e| format!("could not take over the signals: {e}"))?;
+    pub(super) fn new(arguments: Arguments, init: Init, lock: File) -> Result<Self, String> {
+        let Arguments { name, places, group, sockets, .. } = arguments;
         let path = places.spec(&name);
         let spec = spec_file::read(&path)
             .map_err(|e| format!("could not read the spec \"{}\": {e}", path.display()))?;
-        let driver =
-            cgroup::detect(Path::new("/proc/self/mountinfo"), Path::new("/proc/self/cgroup"))
-                .map_err(|e| e.to_string())?;
+        let driver = driver()?;
         let base = match group {
             Some(group) => group,
             None => own_unit(driver.own_group().map_err(|e| e.to_string())?),
@@ -119,6 +134,51 @@ impl Monitor {
         let memory_path = places.memory_of(&name);
         let (memory, said) = memory_file::read(&memory_path)
             .map_err(|e| format!("could not read \"{}\": {e}", memory_path.display()))?;
+        let socket = places.monitor(&name).join("sock");
+        let control = Control::listen(&socket)
+            .map_err(|e| format!("could not listen at \"{}\": {e}", socket.display()))?;
+        let environment = Environment::new(rules(&spec), memory.next_id);
+        let parts = Parts { name, places, spec, base, driver, lock, environment, control };
+        let mut monitor = Self::of(parts, init)?;
+        monitor.last_exit.clone_from(&memory.last_exit);
+        monitor.write_event(None, EventKind::MonitorStarted);
+        monitor.enter_wall();
+        monitor.adopt(sockets, memory.was_running);
+        if let Some(text) = said {
+            monitor.write_event(None, EventKind::Warning { text });
+        }
+        monitor.begin(&memory);
+        Ok(monitor)
+    }
+
+    /// Goes on where an older program in this process's place left off.
+    ///
+    /// # Errors
+    /// The step that failed, in words for the operator.
+    pub(super) fn resume(mut state: State, places: Places, init: Init) -> Result<Self, String> {
+        let lock = state.take_lock().map_err(|e| format!("could not keep the lock: {e}"))?;
+        let control = state.control.take().ok_or("no socket was handed over")?;
+        let control =
+            Control::resume(control).map_err(|e| format!("could not keep the socket: {e}"))?;
+        let parts = Parts {
+            name: state.name().clone(),
+            places,
+            spec: state.spec.clone(),
+            base: state.base.clone(),
+            driver: driver()?,
+            lock,
+            environment: state.environment.clone(),
+            control,
+        };
+        let mut monitor = Self::of(parts, init)?;
+        monitor.take_over(state)?;
+        Ok(monitor)
+    }
+
+    /// A monitor that holds nothing yet.
+    fn of(parts: Parts, init: Init) -> Result<Self, String> {
+        let Parts { name, places, spec, base, driver, lock, environment, control } = parts;
+        let signals = signals().map_err(|e| format!("could not take over the signals: {e}"))?;
         let logs = places.logs(&name);
         files::make_folder(&logs, 0o750)
             .map_err(|e| format!("could not make the folder \"{}\": {e}", logs.display()))?;
@@ -128,21 +188,21 @@ impl Monitor {
         let mut logs = Logs::open(&logs, operators, spec.identity.uid)?;
         logs.follow(name.as_str(), &spec.logs, &places);
         let etc = Etc { shared: places.etc_of_cages(), own: places.monitor(&name) };
-        let socket = places.monitor(&name).join("sock");
-        let control = Control::listen(&socket)
-            .map_err(|e| format!("could not listen at \"{}\": {e}", socket.display()))?;
-        let mut monitor = Self {
-            environment: Environment::new(rules(&spec), memory.next_id),
-            starter: Starter::new(init, etc)
-                .map_err(|e| format!("could not open \"/dev/null\": {e}"))?,
+        let starter =
+            Starter::new(init, etc).map_err(|e| format!("could not open \"/dev/null\": {e}"))?;
+        Ok(Self {
+            environment,
+            starter,
             logs,
             control,
-            last_exit: memory.last_exit.clone(),
+            last_exit: None,
             name,
             places,
             spec,
             base,
             driver,
+            lock,
+            heir: None,
             running: BTreeMap::new(),
             rehearsal: None,
             samples: Samples::default(),
@@ -163,15 +223,7 @@ impl Monitor {
             reload_failed: None,
             told_of_no_refusals: false,
             signals,
-        };
-        monitor.write_event(None, EventKind::MonitorStarted);
-        monitor.enter_wall();
-        monitor.adopt(sockets, memory.was_running);
-        if let Some(text) = said {
-            monitor.write_event(None, EventKind::Warning { text });
-        }
-        monitor.begin(&memory);
-        Ok(monitor)
+        })
     }
 
     /// The first start. After a kill of the monitor before, the instance that died with it counts as
@@ -204,6 +256,7 @@ impl Monitor {
         let _ = sd_notify::notify(&[NotifyState::Ready]);
         loop {
             self.settle();
+            self.hand_over_if_quiet();
             if self.is_ending && self.environment.is_empty() && self.rehearsal.is_none() {
                 break;
             }
@@ -457,6 +510,11 @@ pub(super) fn launch_deadline(running: &Running) -> Option<Duration> {
 /// The rules of the state machine, out of the spec.
 pub(super) fn rules(spec: &EnvSpec) -> Rules {
     Rules { restart: spec.restart.clone(), grace: spec.stop.grace, instances: spec.instances }
+}
+
+fn driver() -> Result<Box<dyn Driver>, String> {
+    cgroup::detect(Path::new("/proc/self/mountinfo"), Path::new("/proc/self/cgroup"))
+        .map_err(|e| e.to_string())
 }
 
 fn signals() -> io::Result<SignalFd> {

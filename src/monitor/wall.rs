@@ -32,6 +32,22 @@ impl Monitor {
         }
     }
 
+    /// The same, for an environment that is behind it already: what runs is refused nothing meanwhile.
+    pub(super) fn go_on_behind_wall(&mut self) {
+        let group = self.driver.folder(&self.base);
+        let entered = Wall::find(&self.places.wall()).and_then(|wall| wall.go_on(&group));
+        match entered {
+            Ok(tenant) => {
+                self.tenant = Some(tenant);
+                self.own_ports(self.holds);
+            }
+            Err(error) => {
+                let text = format!("its ports are not guarded: no wall was found ({error})");
+                self.write_event(None, EventKind::Warning { text });
+            }
+        }
+    }
+
     /// The ports of the spec are the environment's from here on, and of others it has none.
     pub(super) fn own_ports(&mut self, is_held: bool) {
         let Some(tenant) = &mut self.tenant else { return };

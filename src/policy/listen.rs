@@ -2,8 +2,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use serde::{Deserialize, Serialize};
+
 /// What the kernel says of a socket that is to listen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
     /// Where it is bound; `None` for what is neither IPv4 nor IPv6. Port 0: not bound.
     pub address: Option<SocketAddr>,

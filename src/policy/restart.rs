@@ -3,13 +3,15 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::{Cause, Restart, RestartPolicy};
 
 /// The least pause after a start that failed before the app ran.
 const START_FAILED_PAUSE: Duration = Duration::from_millis(100);
 
 /// What the deaths so far teach.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct History {
     /// Deaths since the last calm.
     in_a_row: u32,

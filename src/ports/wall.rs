@@ -275,6 +275,15 @@ impl Wall {
         // Until its list is told.
         let closed = 1 | reach::DECLARED;
         self.maps.tenants.set(&id.to_ne_bytes(), &closed.to_ne_bytes())?;
+        self.go_on(group)
+    }
+
+    /// The same, for an environment that is behind the wall and runs.
+    ///
+    /// # Errors
+    /// bpf(2), or the group is not there.
+    pub fn go_on(self, group: &Path) -> io::Result<Tenant> {
+        let id = std::fs::metadata(group)?.ino();
         // A monitor that was killed could not give back what its spec has no more.
         let keys = self.maps.ports.keys()?.into_iter().map(|bytes| Key(u32::from_ne_bytes(bytes)));
         let is_own = |key: &Key| matches!(self.owner(*key), Ok(Some(owner)) if owner.group == id);

@@ -22,9 +22,23 @@ pub fn run(program: &str, arguments: &[&str]) -> io::Result<String> {
 /// # Errors
 /// As [`run`], or `TimedOut`.
 pub fn run_within(program: &str, arguments: &[&str], within: Duration) -> io::Result<String> {
+    run_with_within(program, arguments, &[], within)
+}
+
+/// The same; it has the descriptors `keeps` under their numbers.
+///
+/// # Errors
+/// As [`run_within`].
+pub fn run_with_within(
+    program: &str,
+    arguments: &[&str],
+    keeps: &[BorrowedFd<'_>],
+    within: Duration,
+) -> io::Result<String> {
     let deadline = Instant::now() + within;
-    let mut child =
-        clean(program, arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let mut command = clean(program, arguments);
+    keep(&mut command, keeps);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     let read = read_until(&mut child, deadline);
     if read.is_err() {
         // SIGKILL ends a stopped process too; one that has ended needs none.
@@ -95,8 +109,26 @@ pub fn start(
     keeps: &[BorrowedFd<'_>],
 ) -> io::Result<Child> {
     use std::os::unix::process::CommandExt as _;
-    let numbers: Vec<RawFd> = keeps.iter().map(AsRawFd::as_raw_fd).collect();
     let mut command = Command::new(program);
+    keep(&mut command, keeps);
+    command
+        .arg0("swrun")
+        .args(arguments)
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .process_group(0)
+        .spawn()
+}
+
+/// Lets the program have `keeps`, which have to live until it is executed.
+fn keep(command: &mut Command, keeps: &[BorrowedFd<'_>]) {
+    use std::os::unix::process::CommandExt as _;
+    let numbers: Vec<RawFd> = keeps.iter().map(AsRawFd::as_raw_fd).collect();
+    if numbers.is_empty() {
+        return;
+    }
     // JUSTIFICATION: cleared in this process, the flag would let the descriptors into whatever another
     // thread executes meanwhile.
     // SAFETY: between fork and exec fcntl on numbers is allowed (signal-safety(7)); the numbers are open,
@@ -111,15 +143,6 @@ pub fn start(
             Ok(())
         });
     }
-    command
-        .arg0("swrun")
-        .args(arguments)
-        .env_clear()
-        .stdin(Stdio::null())
-        .stdout(log.try_clone()?)
-        .stderr(log)
-        .process_group(0)
-        .spawn()
 }
 
 #[cfg(test)]

@@ -61,6 +61,10 @@ pub enum Ask {
     Delete(Order),
     /// Start an environment that has no profile file. Admin-class.
     StartAdHoc(Box<AdHoc>),
+    /// Let the program of the runner take the place of the monitors' programs. Admin-class.
+    Upgrade(Order),
+    /// Let the program that is installed take the place of the runner's, if it is another. Admin-class.
+    Renew {},
     /// Stop every environment, then the runner. Admin-class.
     Kill {},
 }
@@ -114,6 +118,11 @@ pub enum Answer {
     Show(Box<ShowDocument>),
     /// To `Exec`.
     Exec(Box<Ticket>),
+    /// To `Renew`.
+    Renew {
+        /// It is another, and takes over now.
+        is_other: bool,
+    },
     /// To `Ports`.
     Ports(PortsDocument),
     /// To an order: one outcome for each environment.

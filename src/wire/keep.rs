@@ -34,6 +34,8 @@ pub enum Request {
     Ports,
     /// Empty the logs.
     Flush,
+    /// Let the program that is with this message take over, as soon as nothing is under way.
+    Upgrade,
     /// Stop the app with its grace, then end.
     Stop,
 }
@@ -71,7 +73,7 @@ pub enum Reply {
     Report(Box<Full>),
     /// It is under way, from this state on; changes follow.
     Accepted(Box<Brief>),
-    /// To `Flush`.
+    /// To `Flush`, and to `Upgrade` by the new program.
     Done,
     /// To `Ports`.
     Ports(Vec<PortLine>),

@@ -12,3 +12,4 @@ pub mod setup;
 pub mod show;
 pub mod start;
 pub mod status;
+pub mod upgrade;

@@ -87,6 +87,9 @@ pub fn event(event: &Event) -> String {
     };
     let what = match &event.kind {
         EventKind::MonitorStarted => "the monitor took over".to_owned(),
+        EventKind::Upgraded { from } => {
+            format!("the monitor was upgraded from {}; the app went on", clean(from))
+        }
         EventKind::Started { pid } => format!("started, pid {pid}"),
         EventKind::Ended { cause, code, signal, peak, detail } => {
             format!("ended: {}", end(*cause, *code, signal.as_deref(), *peak, detail.as_deref()))

@@ -2,14 +2,16 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 
 use rustix::pipe::PipeFlags;
+use serde::{Deserialize, Serialize};
 
 use super::forward::{Forward, Output};
 use super::writer::LogFile;
 use crate::formats::log_line::{LONGEST_TEXT, Piece, Stamp};
 use crate::model::{LogRules, OnFull};
+use crate::monitor::handover::one;
 use crate::sys::clock;
 
 /// What a pipe holds while the monitor is busy, in bytes: the most that the kernel allows without
@@ -30,6 +32,16 @@ pub struct Capture {
     instance: u32,
     partial: Vec<u8>,
     /// Lines are dropped, the rest of this one too.
+    is_dropping: bool,
+}
+
+/// What goes over to another program in this process's place.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CaptureState {
+    pipe: RawFd,
+    instance: u32,
+    partial: Vec<u8>,
     is_dropping: bool,
 }
 
@@ -74,6 +86,25 @@ pub struct Sink<'a> {
 }
 
 impl Capture {
+    /// What is handed over; `number` hears of the descriptor.
+    pub fn state(&self, number: &mut impl FnMut(BorrowedFd<'_>) -> RawFd) -> CaptureState {
+        CaptureState {
+            pipe: number(self.pipe.as_fd()),
+            instance: self.instance,
+            partial: self.partial.clone(),
+            is_dropping: self.is_dropping,
+        }
+    }
+
+    /// Goes on with what was handed over.
+    ///
+    /// # Errors
+    /// The descriptor is not there.
+    pub fn resume(state: CaptureState) -> io::Result<Self> {
+        let CaptureState { pipe, instance, partial, is_dropping } = state;
+        Ok(Self { pipe: one(pipe)?.into(), instance, partial, is_dropping })
+    }
+
     /// Reads once and writes the whole lines.
     pub fn pump(&mut self, sink: &mut Sink<'_>) -> Flow {
         if sink.rules.on_full == OnFull::Drop {

@@ -11,14 +11,16 @@ use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
 
-pub use capture::{Capture, pipe};
+pub use capture::{Capture, CaptureState, pipe};
 pub use forward::Output;
 
 use capture::{Flow, Scratch, Sink};
 use forward::Forward;
-use writer::LogFile;
+use writer::{LogFile, Lost};
 
 use crate::model::{EventKind, LogRules, Places};
 use crate::sys::{acl, clock, command};
@@ -40,6 +42,14 @@ pub struct Logs {
     is_told: bool,
     /// What the host's own logs did not take is not told before.
     quiet_until: Duration,
+}
+
+/// What goes over to another program in this process's place: the files it opens itself.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct State {
+    out: Option<Lost>,
+    err: Option<Lost>,
 }
 
 /// The process that packs what was put aside.
@@ -77,6 +87,17 @@ impl Logs {
             is_told: false,
             quiet_until: Duration::ZERO,
         })
+    }
+
+    /// What is handed over.
+    pub fn state(&self) -> State {
+        State { out: self.out.lost(), err: self.err.lost() }
+    }
+
+    /// Goes on with what was handed over.
+    pub fn go_on(&mut self, state: State) {
+        self.out.go_on(state.out);
+        self.err.go_on(state.err);
     }
 
     /// Takes up what the rules ask for.

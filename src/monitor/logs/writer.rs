@@ -6,6 +6,8 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::formats::log_line::{OWN, Piece, parse_line, write_line};
 use crate::formats::log_store;
 use crate::model::LogRules;
@@ -18,7 +20,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const TRY_AGAIN: Duration = Duration::from_secs(60);
 
 /// Lines that are not in the file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lost {
     /// How many.
     pub lines: u64,
@@ -88,6 +90,16 @@ impl LogFile {
     /// What was lost, once.
     pub fn take_news(&mut self) -> Option<Lost> {
         self.news.take()
+    }
+
+    /// What is lost and not said yet, for the monitor that goes on.
+    pub fn lost(&self) -> Option<Lost> {
+        self.lost.clone()
+    }
+
+    /// Goes on after a monitor that lost this.
+    pub fn go_on(&mut self, lost: Option<Lost>) {
+        self.lost = lost;
     }
 
     /// Why nothing can be written at present.

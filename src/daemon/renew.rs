@@ -1,0 +1,63 @@
+//! The runner's own upgrade: the program that is installed where this one came from takes its place. Environments
+//! are not touched: their monitors go on, and the new runner finds them.
+
+use std::ffi::CString;
+use std::fs::Metadata;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+/// The program that is installed now; `None` where it is the one that runs.
+///
+/// # Errors
+/// It is not there, or others than root could have put it there.
+pub fn installed() -> Result<Option<PathBuf>, String> {
+    let link = std::fs::read_link("/proc/self/exe")
+        .map_err(|e| format!("could not find the runner's own program: {e}"))?;
+    // What the kernel says of a file that was replaced (proc_pid_exe(5)).
+    let bytes = link.as_os_str().as_bytes();
+    let bytes = bytes.strip_suffix(b" (deleted)").unwrap_or(bytes);
+    let path = PathBuf::from(std::ffi::OsStr::from_bytes(bytes));
+    let look = |path: &Path| {
+        std::fs::metadata(path)
+            .map_err(|e| format!("could not look at the program \"{}\": {e}", path.display()))
+    };
+    let (there, own) = (look(&path)?, look(Path::new("/proc/self/exe"))?);
+    if (there.dev(), there.ino()) == (own.dev(), own.ino()) {
+        return Ok(None);
+    }
+    for place in path.ancestors() {
+        if let Some(who) = open_to(&look(place)?) {
+            return Err(format!(
+                "\"{}\" is not executed, since {} can be changed by {who}",
+                path.display(),
+                place.display()
+            ));
+        }
+    }
+    Ok(Some(path))
+}
+
+/// Who but root could put another thing in its place.
+fn open_to(found: &Metadata) -> Option<String> {
+    // In a folder with the sticky bit nobody takes what is another's (/tmp).
+    let is_sticky = found.is_dir() && found.mode() & 0o1000 != 0;
+    match found.mode() & 0o022 {
+        _ if found.uid() != 0 => Some(format!("uid {}", found.uid())),
+        0 => None,
+        _ if is_sticky => None,
+        _ => Some("others".to_owned()),
+    }
+}
+
+/// Executes it with the arguments of this process; returns only where that failed.
+pub fn execute(path: &Path) -> String {
+    let text = |bytes: &[u8]| CString::new(bytes).unwrap_or_default();
+    let program = text(path.as_os_str().as_bytes());
+    let arguments: Vec<CString> =
+        std::env::args_os().map(|argument| text(argument.as_bytes())).collect();
+    match nix::unistd::execv(&program, &arguments) {
+        Ok(never) => match never {},
+        Err(error) => format!("could not execute \"{}\": {error}", path.display()),
+    }
+}
