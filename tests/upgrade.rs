@@ -151,8 +151,7 @@ fn what_cannot_take_over_leaves_the_old_one_in_charge() {
     // One that is no monitor, by the monitor's own socket; and no program at all.
     let load = Load::begin(address(&app), CLIENTS);
     load.wait_for(20);
-    let socket =
-        channel::connect(&bed.root().join("run/swrun/env/shop/sock")).expect("it listens");
+    let socket = channel::connect(&bed.root().join("run/swrun/env/shop/sock")).expect("it listens");
     let other = File::open("/bin/false").expect("every host has it");
     for (with, why) in [
         (vec![other.as_fd()], "the new program cannot take over"),

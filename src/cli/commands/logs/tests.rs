@@ -122,6 +122,31 @@ fn a_terminal_is_not_misled() {
 }
 
 #[test]
+fn colours_of_the_app_are_shown_where_they_are_wanted_and_raw_never_to_a_terminal() {
+    let host = Host::new();
+    host.write("shop", "out.log", &[(1, "\x1b[31mred\x1b[0m \x1b[2Jgone")]);
+    let (_, plain) = host.logs("shop --nostream --out");
+    assert_eq!(plain, "1970-01-01T00:00:00.001Z \\x1b[31mred\\x1b[0m \\x1b[2Jgone\n");
+    let (_, coloured) = host.logs("shop --nostream --out --color=app");
+    assert_eq!(coloured, "1970-01-01T00:00:00.001Z \x1b[31mred\x1b[0m \\x1b[2Jgone\x1b[0m\n");
+    let (_, raw) = host.logs("shop --nostream --out --raw");
+    assert_eq!(raw, "\x1b[31mred\x1b[0m \x1b[2Jgone\n");
+    let mut output = Output::into_sink(io::sink());
+    output.terminal = true;
+    let refused = run(&host.places, &parse("shop --nostream --raw"), &mut output);
+    assert!(matches!(refused, Err(Failure::Because(Exit::Usage, _))), "{refused:?}");
+}
+
+#[test]
+fn a_span_of_time_is_all_that_is_shown_and_nothing_is_followed() {
+    let host = two_environments();
+    let (_, found) =
+        host.logs("prod --since 1970-01-01T00:00:00.002Z --until 1970-01-01T00:00:00.004Z");
+    let texts: Vec<&str> = found.lines().map(|l| l.rsplit(' ').next().expect("text")).collect();
+    assert_eq!(texts, ["two", "three", "four\\x1b[2J"]);
+}
+
+#[test]
 fn it_follows_and_takes_up_new_environments() {
     let host = two_environments();
     let places = host.places.clone();
