@@ -163,7 +163,9 @@ serve()
 "#;
     let apps: Vec<App> =
         (0..count).map(|number| python(&bed, &format!("shop-{number}"), script, "")).collect();
-    println!("{}", bed.ok(&["start"]));
+    let started = bed.swrun(&["start"]);
+    let errors = || apps.iter().flat_map(|app| bed.log(app, "err.log")).collect::<Vec<_>>();
+    assert!(started.status.success(), "{:#?} {}", errors(), bed::texts(&started).1);
     for app in &apps {
         let said = says(&bed, app, 1);
         let wanted = "[(0, '/dev/null'), (1, 'pipe'), (2, 'pipe')] True";

@@ -14,6 +14,9 @@ use crate::sys::files;
 /// The end of a packed file's name.
 pub const PACKED: &str = ".gz";
 
+/// The end of the name of one that is being packed, after that of the unpacked one.
+pub const PARTIAL: &str = ".partial";
+
 /// A file that was put aside.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Older {
@@ -90,16 +93,19 @@ pub fn older(log: &Path) -> io::Result<Vec<Older>> {
     Ok(found)
 }
 
-/// Removes it, packed or not, or both.
+/// Removes it, packed, unpacked and half packed.
 ///
 /// # Errors
 /// A file could not be removed.
 pub fn remove(older: &Older) -> io::Result<()> {
-    files::remove_if_there(&older.path)?;
-    match older.is_packed {
-        true => Ok(()),
-        false => files::remove_if_there(&files::with_suffix(&older.path, PACKED)),
-    }
+    let path = match older.path.to_str().and_then(|path| path.strip_suffix(PACKED)) {
+        Some(unpacked) if older.is_packed => PathBuf::from(unpacked),
+        _ => older.path.clone(),
+    };
+    files::remove_if_there(&path)?;
+    files::remove_if_there(&files::with_suffix(&path, PACKED))?;
+    // Of a packing that was ended in the midst of it.
+    files::remove_if_there(&files::with_suffix(&path, PARTIAL))
 }
 
 /// A time for a file that is put aside now: later than those of all others.

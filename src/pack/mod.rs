@@ -10,13 +10,10 @@ use std::process::ExitCode;
 
 use crate::formats::log_file::open_log;
 use crate::formats::log_pack::pack;
-use crate::formats::log_store::{PACKED, older};
+use crate::formats::log_store::{PACKED, PARTIAL, older};
 use crate::sys::files;
 
 pub use crate::wire::pack::ROLE;
-
-/// The end of the name of one that is not whole yet.
-const PARTIAL: &str = ".partial";
 
 /// Runs the role: `__pack FOLDER`.
 #[must_use]
@@ -52,12 +49,12 @@ fn pack_all(log: &Path) -> io::Result<()> {
 }
 
 fn pack_one(path: &Path, is_packed: bool) -> io::Result<()> {
-    let partial = files::with_suffix(path, PARTIAL);
-    // Of one that was ended at its work.
-    files::remove_if_there(&partial)?;
     if is_packed {
         return Ok(());
     }
+    let partial = files::with_suffix(path, PARTIAL);
+    // Of one that was ended at its work.
+    files::remove_if_there(&partial)?;
     let from = open_log(path)?;
     let result = write(&from, &partial)
         .and_then(|()| fs::rename(&partial, files::with_suffix(path, PACKED)))

@@ -177,33 +177,38 @@ impl Wall {
     /// # Errors
     /// bpf(2), or the folder could not be read.
     pub fn reserve(&self, wanted: &[Port], base: &Path) -> io::Result<()> {
+        // First what is owned, then who lives: whoever moves in between the two has a group by then.
+        let mut owners = Vec::new();
+        for bytes in self.maps.ports.keys()? {
+            let key = Key(u32::from_ne_bytes(bytes));
+            owners.extend(self.owner(key)?.map(|owner| (key, owner.group)));
+        }
+        let tenants = self.maps.tenants.keys()?;
+        let allowed = self.maps.allowed.keys()?;
         let living: Vec<u64> = match std::fs::read_dir(base) {
             // The slice of the environments, before the first one.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             folders => folders?
                 .map(|entry| entry.and_then(|entry| entry.metadata()).map(|found| found.ino()))
+                // One that went meanwhile does not live.
+                .filter(|found| !found.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::NotFound))
                 .collect::<io::Result<_>>()?,
         };
         let is_left = |group: u64| !living.contains(&group);
         let wanted: Vec<Key> = wanted.iter().map(|port| Key::from(*port)).collect();
-        for bytes in self.maps.ports.keys()? {
-            let key = Key(u32::from_ne_bytes(bytes));
-            let Some(owner) = self.owner(key)?.filter(|owner| is_left(owner.group)) else {
-                continue;
-            };
-            if !wanted.contains(&key) {
+        for (key, group) in owners {
+            // One that is wanted stays a dead group's, which is nobody's: its next monitor may be taking it.
+            if is_left(group) && !wanted.contains(&key) {
                 self.free(key)?;
-            } else if owner.group != NOBODY {
-                self.set(key, Owner { group: NOBODY, held: 0, ..owner })?;
             }
         }
-        for key in self.maps.tenants.keys()? {
+        for key in tenants {
             if is_left(u64::from_ne_bytes(key)) {
                 self.maps.tenants.remove(&key)?;
                 self.maps.rings.remove(&key)?;
             }
         }
-        for key in self.maps.allowed.keys()? {
+        for key in allowed {
             let mut group = [0; 8];
             group.copy_from_slice(&key[4..12]);
             if is_left(u64::from_ne_bytes(group)) {
