@@ -210,6 +210,9 @@ async fn carry_out(
         return Err(not_permitted());
     }
     let entries = select(runner, peer, &order.targets, class)?;
+    if verb == orders::Verb::Upgrade {
+        return Ok(upgrade(runner, entries, order.wait, progress).await);
+    }
     let mut running = JoinSet::new();
     for entry in entries {
         let text = match verb {
@@ -219,7 +222,7 @@ async fn carry_out(
             orders::Verb::Reload => "reloading",
             orders::Verb::Scale(_) => "scaling",
             orders::Verb::Flush => "emptying its logs",
-            orders::Verb::Upgrade => "upgrading its monitor",
+            orders::Verb::Upgrade => "upgrading",
         };
         let news = Answer::Progress { name: entry.name.to_string(), text: text.to_owned() };
         // Who asked may have gone; the order is carried out all the same.
@@ -232,6 +235,31 @@ async fn carry_out(
     }
     outcomes.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(Answer::Done { outcomes })
+}
+
+/// One after the other, and no further than the first that fails: a program that cannot take over is to be found
+/// out by one environment.
+async fn upgrade(
+    runner: &Rc<Runner>,
+    mut entries: Vec<Rc<Entry>>,
+    wait: bool,
+    progress: &mpsc::Sender<Answer>,
+) -> Answer {
+    entries.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut outcomes: Vec<Outcome> = Vec::new();
+    for entry in entries {
+        let name = entry.name.to_string();
+        if outcomes.iter().any(|outcome| !outcome.ok) {
+            let text = "was not upgraded, since one before it was not".to_owned();
+            outcomes.push(Outcome { name, ok: false, text });
+            continue;
+        }
+        let news = Answer::Progress { name, text: "upgrading its monitor".to_owned() };
+        let _ = progress.send(news).await;
+        let verb = orders::Verb::Upgrade;
+        outcomes.push(orders::carry_out(Rc::clone(runner), entry, verb, wait).await);
+    }
+    Answer::Done { outcomes }
 }
 
 /// Problems of profiles name paths and users, and are found with root's eyes: root's to read.

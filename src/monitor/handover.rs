@@ -97,11 +97,11 @@ struct Document<T> {
     state: T,
 }
 
-/// Reads what was handed over.
+/// Reads what was handed over. It has the values of variables: closed, it is gone.
 ///
 /// # Errors
 /// It is of another version, or not understood.
-pub fn read(memory: &mut File) -> Result<State, String> {
+pub fn read(mut memory: File) -> Result<State, String> {
     let failed = |error: io::Error| format!("could not read what was handed over: {error}");
     memory.rewind().map_err(failed)?;
     let mut bytes = Vec::new();
@@ -401,7 +401,7 @@ mod tests {
     fn handed(text: &str) -> Result<State, String> {
         let mut file = tempfile::tempfile().expect("a file");
         file.write_all(text.as_bytes()).expect("written");
-        read(&mut file)
+        read(file)
     }
 
     #[test]

@@ -87,8 +87,8 @@ pub fn main(init: Init) -> ExitCode {
 }
 
 /// In the place of an older program.
-fn go_on(mut memory: File, is_trial: bool, arguments: Arguments, init: Init) -> ExitCode {
-    let state = handover::read(&mut memory).and_then(|state| {
+fn go_on(memory: File, is_trial: bool, arguments: Arguments, init: Init) -> ExitCode {
+    let state = handover::read(memory).and_then(|state| {
         let is_its = *state.name() == arguments.name;
         if is_its { Ok(state) } else { Err("it is of another environment".to_owned()) }
     });

@@ -154,6 +154,7 @@ impl Monitor {
             Err(text) => Reply::Failed(text),
             Ok(()) => {
                 let before = std::mem::replace(&mut self.spec, rehearsal.spec);
+                self.logs.follow(&self.spec, &self.places);
                 if rehearsal.then == Event::Reload {
                     self.spec_before = Some(before);
                 }
@@ -199,6 +200,7 @@ impl Monitor {
         if let Some(before) = self.spec_before.take() {
             if failed.is_some() {
                 self.spec = before;
+                self.logs.follow(&self.spec, &self.places);
                 self.environment.set_rules(rules(&self.spec));
                 self.starter.discard(self.driver.as_ref(), &self.base);
                 if let Err(error) =

@@ -185,8 +185,8 @@ impl Monitor {
         // Operators read logs without root; a host without the group keeps them root's.
         let operators = groups::operators();
         let _ = std::os::unix::fs::chown(&logs, None, operators);
-        let mut logs = Logs::open(&logs, operators, spec.identity.uid)?;
-        logs.follow(name.as_str(), &spec.logs, &places);
+        let mut logs = Logs::open(&logs, operators)?;
+        logs.follow(&spec, &places);
         let etc = Etc { shared: places.etc_of_cages(), own: places.monitor(&name) };
         let starter =
             Starter::new(init, etc).map_err(|e| format!("could not open \"/dev/null\": {e}"))?;

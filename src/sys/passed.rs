@@ -4,9 +4,9 @@ use std::io;
 use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
 use std::sync::Mutex;
 
-/// Takes the descriptors of `numbers`, close-on-exec from here on. Each number can be taken once, and
-/// only by a process of one thread that has opened nothing itself yet: who started it says that they are
-/// there for it.
+/// Takes the descriptors of `numbers`, close-on-exec from here on. Each number can be taken once, and only one
+/// of those that whoever started this process says are open for it: then nothing that was opened since has
+/// that number.
 ///
 /// # Errors
 /// A number is 0 to 2 or was taken before (`InvalidInput`), or is not open (fcntl(2)).
@@ -20,7 +20,7 @@ pub fn take(numbers: &[RawFd]) -> io::Result<Vec<OwnedFd>> {
         }
         // JUSTIFICATION: an inherited descriptor is a number and nothing else.
         // SAFETY: fcntl on a number touches no memory. The number is open, was not taken before and, by
-        // this function's contract, was opened by nobody in this process: so nobody else owns it.
+        // this function's contract, has been open since this process began: so nobody else owns it.
         let descriptor = unsafe {
             if libc::fcntl(*number, libc::F_SETFD, libc::FD_CLOEXEC) == -1 {
                 return Err(io::Error::last_os_error());

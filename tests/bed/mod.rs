@@ -106,7 +106,10 @@ impl Bed {
     /// A folder with an owner of its own and nothing in it; no profile yet.
     pub fn app(&self, name: &str) -> App {
         // Numbers that no user has, apart for every bed that runs at the same time.
-        let uid = 200_000 + (std::process::id() % 30_000) * 100 + number() % 100;
+        static USERS: AtomicU32 = AtomicU32::new(0);
+        let user = USERS.fetch_add(1, Ordering::Relaxed);
+        assert!(user < 400, "the next process's users");
+        let uid = 200_000 + (std::process::id() % 10_000) * 400 + user;
         let home = self.root.join("srv").join(name);
         fs::create_dir(&home).expect("a new folder");
         chown(&home, Some(uid), Some(uid)).expect("root may");

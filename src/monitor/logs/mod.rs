@@ -22,7 +22,7 @@ use capture::{Flow, Scratch, Sink};
 use forward::Forward;
 use writer::{LogFile, Lost};
 
-use crate::model::{EventKind, LogRules, Places};
+use crate::model::{EnvSpec, EventKind, LogRules, Places};
 use crate::sys::{acl, clock, command};
 use crate::wire::pack;
 
@@ -38,6 +38,7 @@ pub struct Logs {
     forward: Forward,
     folder: PathBuf,
     packer: Option<Packer>,
+    is_to_pack: bool,
     /// It was said that nothing can be written.
     is_told: bool,
     /// What the host's own logs did not take is not told before.
@@ -60,30 +61,24 @@ struct Packer {
 }
 
 impl Logs {
-    /// Opens both files in `folder`; the group `readers` and the app's user `uid` may read them.
+    /// Opens both files in `folder`; the group `readers` may read them.
     ///
     /// # Errors
     /// In words for the operator.
-    pub fn open(folder: &Path, readers: Option<u32>, uid: u32) -> Result<Self, String> {
-        // A file system without access lists keeps them root's and the group's.
-        let _ = File::open(folder).and_then(|folder| acl::let_into(folder, uid));
+    pub fn open(folder: &Path, readers: Option<u32>) -> Result<Self, String> {
         let open = |output: Output| {
             let name = format!("{}.log", output.word());
             LogFile::open(folder, &name, readers)
                 .map_err(|e| format!("could not open \"{}/{name}\": {e}", folder.display()))
         };
-        let (out, err) = (open(Output::Out)?, open(Output::Err)?);
-        for log in [&out, &err] {
-            // Made for another user, perhaps.
-            let _ = log.let_read(uid);
-        }
         Ok(Self {
-            out,
-            err,
+            out: open(Output::Out)?,
+            err: open(Output::Err)?,
             scratch: Scratch::default(),
             forward: Forward::default(),
             folder: folder.to_owned(),
             packer: None,
+            is_to_pack: false,
             is_told: false,
             quiet_until: Duration::ZERO,
         })
@@ -100,9 +95,15 @@ impl Logs {
         self.err.go_on(state.err);
     }
 
-    /// Takes up what the rules ask for.
-    pub fn follow(&mut self, name: &str, rules: &LogRules, places: &Places) {
-        self.forward.follow(name, rules, places);
+    /// Takes up what the spec asks for; the app's user may read its logs.
+    pub fn follow(&mut self, spec: &EnvSpec, places: &Places) {
+        self.forward.follow(spec.name.as_str(), &spec.logs, places);
+        let uid = spec.identity.uid;
+        // A file system without access lists keeps them root's and the group's.
+        let _ = File::open(&self.folder).and_then(|folder| acl::let_into(folder, uid));
+        for log in [&self.out, &self.err] {
+            let _ = log.let_read(uid);
+        }
     }
 
     /// Reads once from a pipe; it is gone when every writer is.
@@ -180,16 +181,18 @@ impl Logs {
 
     /// Removes what is too much, and has what was put aside packed, by one process at a time.
     fn pack(&mut self, rules: &LogRules) {
-        if !self.out.is_to_pack && !self.err.is_to_pack {
-            return;
+        let was_put_aside = [&mut self.out, &mut self.err]
+            .map(|log| std::mem::take(&mut log.was_put_aside))
+            .contains(&true);
+        if was_put_aside {
+            retention::tidy([self.out.path(), self.err.path()], rules);
+            self.is_to_pack = true;
         }
-        retention::tidy([self.out.path(), self.err.path()], rules);
-        if self.packer.is_some() {
-            return;
+        if self.is_to_pack && self.packer.is_none() {
+            self.is_to_pack = false;
+            // Unpacked they are read as well.
+            self.packer = self.start_packer().ok();
         }
-        (self.out.is_to_pack, self.err.is_to_pack) = (false, false);
-        // Unpacked they are read as well.
-        self.packer = self.start_packer().ok();
     }
 
     fn start_packer(&self) -> std::io::Result<Packer> {

@@ -45,8 +45,8 @@ pub struct LogFile {
     lost: Option<Lost>,
     /// What was lost until something could be written again, and is not told yet.
     news: Option<Lost>,
-    /// One was put aside that is not packed.
-    pub is_to_pack: bool,
+    /// One was put aside, and not looked after yet.
+    pub was_put_aside: bool,
 }
 
 impl LogFile {
@@ -68,7 +68,7 @@ impl LogFile {
             lost: None,
             news: None,
             // What another monitor left.
-            is_to_pack: true,
+            was_put_aside: true,
         };
         log.end_torn_line();
         Ok(log)
@@ -208,7 +208,7 @@ impl LogFile {
         match moved.and_then(|()| open(&self.path, self.readers)) {
             Ok((file, size)) => {
                 (self.file, self.size, self.begun) = (file, size, None);
-                self.is_to_pack = true;
+                self.was_put_aside = true;
             }
             Err(_) => self.not_before = clock::monotonic() + TRY_AGAIN,
         }
@@ -301,7 +301,7 @@ mod tests {
             host.write(text);
         }
         assert_eq!(host.texts(), [vec!["one", "two"], vec!["three", "four"], vec!["five"]]);
-        assert!(host.log.is_to_pack);
+        assert!(host.log.was_put_aside);
     }
 
     #[test]
