@@ -20,16 +20,22 @@ use serde_json::Value;
 
 /// Exchanges two names as fast as it can for as long as `meanwhile` takes.
 fn while_exchanged(one: &Path, other: &Path, meanwhile: impl FnOnce()) {
+    /// Ends it also where something fails meanwhile.
+    struct Over<'a>(&'a AtomicBool);
+    impl Drop for Over<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let exchanging = scope.spawn(|| {
+        scope.spawn(|| {
             while !is_over.load(Ordering::Relaxed) {
                 let _ = renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE);
             }
         });
+        let _over = Over(&is_over);
         meanwhile();
-        is_over.store(true, Ordering::Relaxed);
-        exchanging.join().expect("it ends");
     });
 }
 

@@ -78,6 +78,14 @@ pub enum Command {
     Logs(Logs),
     /// Show the last lines that were written to stderr
     Errors(Errors),
+    /// Write the list of environments into a file (what is wanted is saved after every change anyway)
+    Save(Save),
+    /// Start what a list says was wanted; without one what is wanted and does not run
+    Resurrect(Resurrect),
+    /// Let systemd start the runner at boot
+    Startup,
+    /// Let systemd start it at boot no more
+    Unstartup,
     /// Let runner and monitors go over to the program that is installed; no app is touched
     Upgrade(Upgrade),
     /// Stop every environment, then the runner
@@ -195,6 +203,20 @@ pub struct Scale {
 pub struct Upgrade {
     #[command(flatten)]
     pub selection: Selection,
+}
+
+/// `swrun save`.
+#[derive(Debug, clap::Args)]
+pub struct Save {
+    /// The file; written whole or not at all, for root alone
+    pub file: Option<PathBuf>,
+}
+
+/// `swrun resurrect`.
+#[derive(Debug, clap::Args)]
+pub struct Resurrect {
+    /// A file of `swrun save`
+    pub file: Option<PathBuf>,
 }
 
 /// `swrun flush`.

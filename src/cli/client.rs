@@ -72,6 +72,7 @@ fn is_waiting(ask: &Ask) -> bool {
         | Ask::Show { .. }
         | Ask::Ports { .. }
         | Ask::Exec { .. }
+        | Ask::List {}
         | Ask::Renew {} => false,
         Ask::Start(order)
         | Ask::Stop(order)
@@ -82,7 +83,7 @@ fn is_waiting(ask: &Ask) -> bool {
         | Ask::Upgrade(order)
         | Ask::Delete(order) => order.wait,
         Ask::StartAdHoc(ad_hoc) => ad_hoc.wait,
-        Ask::Kill {} | Ask::Evict { .. } => true,
+        Ask::Kill {} | Ask::Evict { .. } | Ask::Restore(_) => true,
     }
 }
 

@@ -101,6 +101,10 @@ fn run(args: &Args, output: &mut Output) -> Ended {
         Command::Exec(exec) => commands::exec::run(&places, exec),
         Command::Logs(logs) => commands::logs::run(&places, logs, output),
         Command::Errors(errors) => commands::errors::run(&places, errors, output),
+        Command::Save(save) => commands::save::save(&places, save, output),
+        Command::Resurrect(list) => commands::save::resurrect(&places, list, output),
+        Command::Startup => commands::startup::run(true, output),
+        Command::Unstartup => commands::startup::run(false, output),
         Command::Upgrade(upgrade) => commands::upgrade::run(&places, upgrade, output),
         Command::Kill => commands::kill::run(&places, output),
     }

@@ -17,7 +17,6 @@ use crate::wire::ask::AdHoc;
 /// The name is taken by a profile file, no user can be found, or the profile has errors.
 pub fn add(runner: &Rc<Runner>, ad_hoc: &AdHoc) -> Result<Rc<Entry>, String> {
     let name = EnvName::parse(&ad_hoc.name).map_err(|error| error.to_string())?;
-    let file = runner.places.ad_hoc_profiles().join(format!("{name}.toml"));
     if let Some(entry) = runner.entry(&name) {
         let has_file = entry.known.borrow().as_ref().is_some_and(|known| !known.is_ad_hoc);
         if has_file {
@@ -26,14 +25,26 @@ pub fn add(runner: &Rc<Runner>, ad_hoc: &AdHoc) -> Result<Rc<Entry>, String> {
             ));
         }
     }
-    let text = profile_text(ad_hoc)?;
-    let errors = runner.errors_of_new(&file, &text);
+    add_text(runner, &name, &profile_text(ad_hoc)?)
+}
+
+/// The same with the text of its profile.
+///
+/// # Errors
+/// The profile has errors, or another name.
+pub fn add_text(runner: &Rc<Runner>, name: &EnvName, text: &str) -> Result<Rc<Entry>, String> {
+    let file = runner.places.ad_hoc_profiles().join(format!("{name}.toml"));
+    let errors = runner.errors_of_new(&file, text);
     if !errors.is_empty() {
         return Err(errors.join("\n"));
     }
+    let claimed = profile::read(&file, text).claims.name;
+    if claimed.is_none_or(|claimed| claimed.value != *name) {
+        return Err(format!("its profile is not that of \"{name}\""));
+    }
     files::replace(&file, text.as_bytes(), 0o600)
         .map_err(|e| format!("could not write \"{}\": {e}", file.display()))?;
-    Ok(runner.entry(&name).unwrap_or_else(|| runner.adopt(name, Wanted::Stopped)))
+    Ok(runner.entry(name).unwrap_or_else(|| runner.adopt(name.clone(), Wanted::Stopped)))
 }
 
 /// Without a port in its profile, `PORT` of its `.env` is an ad-hoc environment's port: looked up at

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 
 use super::registry::{Entry, Runner};
 use super::show::{show, ticket};
-use super::{adhoc, evict, orders, renew};
+use super::{adhoc, evict, orders, renew, saved};
 use crate::formats::{memory_file, spec_file};
 use crate::host::landlock_lacks;
 use crate::model::{
@@ -77,6 +77,17 @@ pub async fn answer(
         Ask::StartAdHoc(ad_hoc) => start_ad_hoc(&runner, &peer, &ad_hoc).await,
         Ask::Upgrade(order) => {
             carry_out(&runner, &peer, order, orders::Verb::Upgrade, Class::Admin, &progress).await
+        }
+        Ask::List {} | Ask::Restore(_) if !is_allowed(&peer, Class::Admin, &[]) => {
+            Err(not_permitted())
+        }
+        Ask::List {} => match saved::list(&runner) {
+            Ok(list) => Ok(Answer::List(list)),
+            Err(text) => Err(refusal("failed", text)),
+        },
+        Ask::Restore(one) => {
+            let outcomes = vec![saved::restore(Rc::clone(&runner), *one).await];
+            Ok(Answer::Done { outcomes })
         }
         Ask::Renew {} if !is_allowed(&peer, Class::Admin, &[]) => Err(not_permitted()),
         Ask::Renew {} => match renew::installed() {

@@ -18,6 +18,7 @@ mod peers;
 mod profiles;
 mod registry;
 mod renew;
+mod saved;
 mod scope;
 mod security;
 mod server;
@@ -116,6 +117,7 @@ async fn run(options: Options) -> Result<Option<PathBuf>, String> {
     tokio::task::spawn_local(addresses::follow(Rc::clone(&runner)));
     let server = tokio::task::spawn_local(server::serve(Rc::clone(&runner), listener));
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    tokio::task::spawn_local(feed_watchdog());
     tracing::info!("swrun {} is ready: {}", env!("CARGO_PKG_VERSION"), runner.summary());
     loop {
         tokio::select! {
@@ -147,6 +149,15 @@ async fn run(options: Options) -> Result<Option<PathBuf>, String> {
     }
     server.abort();
     Ok(None)
+}
+
+/// Tells systemd that the runner's one thread goes round, if its unit wants to know (sd_watchdog_enabled(3)).
+async fn feed_watchdog() {
+    let Some(within) = sd_notify::watchdog_enabled() else { return };
+    loop {
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+        tokio::time::sleep(within / 3).await;
+    }
 }
 
 fn make_folders(places: &Places) -> Result<(), String> {

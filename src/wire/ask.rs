@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::once::Ticket;
+use super::saved::{SavedEnvironment, SavedList};
 use crate::model::{EnvSpec, EnvironmentStatus, Event, PortsDocument, StatusDocument, WallLine};
 
 /// What is asked of the runner. `targets` are names or targets of environments; none is all.
@@ -61,6 +62,10 @@ pub enum Ask {
     Delete(Order),
     /// Start an environment that has no profile file. Admin-class.
     StartAdHoc(Box<AdHoc>),
+    /// The list of environments, with the profiles of those that have no file. Admin-class.
+    List {},
+    /// Bring one environment to what a list says. Admin-class.
+    Restore(Box<SavedEnvironment>),
     /// Let the program of the runner take the place of the monitors' programs. Admin-class.
     Upgrade(Order),
     /// Let the program that is installed take the place of the runner's, if it is another. Admin-class.
@@ -118,6 +123,8 @@ pub enum Answer {
     Show(Box<ShowDocument>),
     /// To `Exec`.
     Exec(Box<Ticket>),
+    /// To `List`.
+    List(SavedList),
     /// To `Renew`.
     Renew {
         /// It is another, and takes over now.

@@ -7,3 +7,4 @@ pub mod keep;
 pub mod launch;
 pub mod once;
 pub mod pack;
+pub mod saved;
