@@ -65,6 +65,12 @@ pub fn main() -> Next {
     Next::Exit(here(&args))
 }
 
+/// The command line, for what is made of it: manual pages, completions.
+#[must_use]
+pub fn command() -> clap::Command {
+    <Args as clap::CommandFactory>::command()
+}
+
 fn here(args: &Args) -> ExitCode {
     let mut output = Output::stdout();
     let ended = run(args, &mut output).and_then(|exit| output.flush().map(|()| exit));

@@ -1,0 +1,24 @@
+//! Writes what is made of the command line itself: a manual page for each command, completions for shells.
+//!
+//! ```text
+//! cargo run --example docs -- FOLDER     FOLDER/man/*.1, FOLDER/completions/{swrun.bash,_swrun,swrun.fish}
+//! ```
+
+use std::path::PathBuf;
+
+use clap_complete::Shell;
+
+fn main() -> std::io::Result<()> {
+    let folder = std::env::args_os().nth(1).map(PathBuf::from);
+    let folder = folder.ok_or_else(|| std::io::Error::other("where to? give a folder"))?;
+    let (man, completions) = (folder.join("man"), folder.join("completions"));
+    for folder in [&man, &completions] {
+        std::fs::create_dir_all(folder)?;
+    }
+    let command = swrun::cli::command();
+    clap_mangen::generate_to(command.clone(), &man)?;
+    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+        clap_complete::generate_to(shell, &mut command.clone(), "swrun", &completions)?;
+    }
+    Ok(())
+}
