@@ -68,12 +68,22 @@ fn sizes(folder: &Path) -> u64 {
     entries.filter_map(|entry| Some(entry.ok()?.metadata().ok()?.len())).sum()
 }
 
-fn follow(bed: &Bed, app: &App, into: &Path) -> Child {
+/// Somebody who follows, until this goes.
+struct Follower(Child);
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn follow(bed: &Bed, app: &App, into: &Path) -> Follower {
     let file = File::create(into).expect("ours");
     let mut command = Command::new(bed::swrun());
     command.arg("--root").arg(bed.root());
     command.args(["logs", &app.name, "--out", "--raw"]).stdout(file).stdin(Stdio::null());
-    command.spawn().expect("it starts")
+    Follower(command.spawn().expect("it starts"))
 }
 
 #[test]
@@ -85,7 +95,7 @@ fn a_flood_is_kept_whole_over_many_files_packed_and_not_and_followed_meanwhile()
     let app = shell(&bed, "shop", &script, rules);
     bed.start(&app);
     let followed = bed.root().join("followed");
-    let mut follower = follow(&bed, &app, &followed);
+    let follower = follow(&bed, &app, &followed);
     fs::write(app.home.join("go"), "").expect("ours");
     let kept = until_it_ends(&bed, &app, &number(lines));
     let wanted = numbers(1, lines);
@@ -94,8 +104,7 @@ fn a_flood_is_kept_whole_over_many_files_packed_and_not_and_followed_meanwhile()
     kernel::until("it is followed to its end", || {
         fs::metadata(&followed).expect("ours").len() >= wanted.len() as u64
     });
-    follower.kill().expect("ours");
-    follower.wait().expect("its end");
+    drop(follower);
     assert!(fs::read(&followed).expect("ours") == wanted);
     // In the end all that was put aside is packed, and others can read it.
     let names = || -> Vec<String> {
@@ -301,6 +310,9 @@ fn a_full_disk_stops_no_app_and_what_is_lost_is_counted() {
     until_it_ends(&bed, &app, &number(30_010));
     let lost = every_line_is_there_or_counted(&bed, &app, 30_010, "No space left on device");
     assert!(lost > 10_000, "{lost}");
+    // Of the app's bytes swrun's own words are no part.
+    let own = raw(&bed, &app);
+    assert!(!own.windows(5).any(|window| window == b"swrun"), "{}", own.len());
     let events = || kernel::events(&bed, &app, "lines-lost");
     kernel::until("it is an event", || {
         let told: Option<u64> = events().iter().map(|event| event["lines"].as_u64()).sum();
