@@ -38,8 +38,18 @@ pub struct Saved {
 #[derive(Serialize, Deserialize)]
 struct Versioned {
     schema: u32,
+    /// CRC-32 of the state, in hexadecimal: a disk may give back other bytes than it got, JSON all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    checksum: Option<String>,
     #[serde(flatten)]
     state: State,
+}
+
+/// That of the form without spaces, with its keys in order.
+fn checksum(state: &State) -> io::Result<String> {
+    let mut crc = flate2::Crc::new();
+    crc.update(&serde_json::to_vec(state)?);
+    Ok(format!("{:08x}", crc.sum()))
 }
 
 /// Reads the saved state, and says what could not be kept.
@@ -93,7 +103,9 @@ fn set_aside(path: &Path, why: &str) -> Result<String, String> {
 /// # Errors
 /// The file could not be written; the one before is still there.
 pub fn write(path: &Path, state: &State) -> io::Result<()> {
-    let bytes = serde_json::to_vec_pretty(&Versioned { schema: SCHEMA, state: state.clone() })?;
+    let checksum = Some(checksum(state)?);
+    let bytes =
+        serde_json::to_vec_pretty(&Versioned { schema: SCHEMA, checksum, state: state.clone() })?;
     match std::fs::read(path) {
         Ok(current) if current == bytes => return Ok(()),
         Ok(current) if serde_json::from_slice::<Versioned>(&current).is_ok() => {
@@ -129,6 +141,11 @@ fn read_one(path: &Path) -> Result<Found, String> {
             path.display()
         )),
         Ok(_) => match serde_json::from_slice::<Versioned>(&bytes) {
+            Ok(Versioned { checksum: Some(told), state, .. })
+                if checksum(&state).is_ok_and(|found| found != told) =>
+            {
+                Ok(Found::Damaged("its checksum is that of another state".to_owned()))
+            }
             Ok(Versioned { state, .. }) => Ok(Found::State(state)),
             Err(error) => Ok(Found::Damaged(error.to_string())),
         },
@@ -162,6 +179,49 @@ mod tests {
             let kept = std::fs::read(folder.path().join("state.json.damaged")).expect("kept");
             assert_eq!(kept, whole[..length]);
         }
+    }
+
+    #[test]
+    fn what_the_disk_changed_is_seen_though_it_is_json_still() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("state.json");
+        write(&path, &state(Wanted::Stopped)).expect("writable");
+        write(&path, &state(Wanted::Online)).expect("writable");
+        let text = std::fs::read_to_string(&path).expect("readable");
+        std::fs::write(&path, text.replace("\"shop\"", "\"chop\"")).expect("writable");
+        let (found, said) = read(&path).expect("taken from the one before");
+        assert_eq!(found, state(Wanted::Stopped));
+        assert!(said[0].contains("checksum"), "{said:?}");
+    }
+
+    /// A file as each version wrote it: what is wanted must be found again by every later one.
+    #[test]
+    fn files_of_every_version_are_read() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("state.json");
+        let name = |text: &str| EnvName::parse(text).expect("a good name");
+        let wanted = State {
+            environments: [
+                (
+                    name("backend-prod"),
+                    Saved { wanted: Wanted::Online, deleted: false, scale: Some(3) },
+                ),
+                (name("old"), Saved { wanted: Wanted::Stopped, deleted: true, scale: None }),
+            ]
+            .into(),
+            auto_uids: [(name("worker"), 61_001)].into(),
+        };
+        for text in [
+            include_str!("golden/state-1-without-checksum.json"),
+            include_str!("golden/state-1.json"),
+        ] {
+            std::fs::write(&path, text).expect("writable");
+            assert_eq!(read(&path), Ok((wanted.clone(), Vec::new())));
+        }
+        // And what is written now is the last of them.
+        write(&path, &wanted).expect("writable");
+        let text = std::fs::read_to_string(&path).expect("readable");
+        assert_eq!(text.trim(), include_str!("golden/state-1.json").trim());
     }
 
     #[test]
