@@ -91,7 +91,12 @@ pub async fn answer(
         }
         Ask::Renew {} if !is_allowed(&peer, Class::Admin, &[]) => Err(not_permitted()),
         Ask::Renew {} => match renew::installed() {
-            Ok(other) => Ok(Answer::Renew { is_other: other.is_some() }),
+            Ok(Some(_)) if !runner.is_at_rest().await => {
+                let text =
+                    "an order is under way: the runner cannot go over to another program now";
+                Err(refusal("busy", text))
+            }
+            Ok(other) => Ok(Answer::Renew { is_other: other.is_some(), program: renew::own() }),
             Err(text) => Err(refusal("failed", text)),
         },
         Ask::Kill {} if !is_allowed(&peer, Class::Admin, &[]) => Err(not_permitted()),

@@ -271,6 +271,18 @@ async fn until_it_answers(socket: &Path, monitor: Option<&AsyncFd<OwnedFd>>) -> 
     }
 }
 
+/// Monitors that were children of the program before in this process's place are this one's.
+pub fn reap_inherited() {
+    let Ok(children) = std::fs::read_to_string("/proc/thread-self/children") else { return };
+    for pid in children.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)) {
+        if let Ok(monitor) = rustix::process::pidfd_open(pid, PidfdFlags::empty())
+            && let Ok(monitor) = readiness::watch(monitor)
+        {
+            tokio::task::spawn_local(reap(monitor));
+        }
+    }
+}
+
 /// Takes the status of a monitor that was this runner's child.
 async fn reap(monitor: AsyncFd<OwnedFd>) {
     if monitor.readable().await.is_ok() {

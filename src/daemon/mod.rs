@@ -113,11 +113,12 @@ async fn run(options: Options) -> Result<Option<PathBuf>, String> {
     let walls = Walls::build(&options, &layout, driver.as_ref());
     let runner = Rc::new(Runner::new(options.places.clone(), layout, driver, walls)?);
     let listener = server::listen(&options.places)?;
+    tokio::task::spawn_local(feed_watchdog());
+    launch::reap_inherited();
     runner.begin().await;
     tokio::task::spawn_local(addresses::follow(Rc::clone(&runner)));
     let server = tokio::task::spawn_local(server::serve(Rc::clone(&runner), listener));
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    tokio::task::spawn_local(feed_watchdog());
     tracing::info!("swrun {} is ready: {}", env!("CARGO_PKG_VERSION"), runner.summary());
     loop {
         tokio::select! {

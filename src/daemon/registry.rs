@@ -439,6 +439,21 @@ impl Runner {
         self.killed.notify_one();
     }
 
+    /// Whether no order is under way, and every held socket is with a monitor too; waited for a while.
+    pub async fn is_at_rest(&self) -> bool {
+        let is_busy = |entry: &Rc<Entry>| {
+            let is_only_copy = !entry.sockets.borrow().is_empty() && entry.connection().is_none();
+            entry.order.try_lock().is_err() || is_only_copy
+        };
+        for _ in 0..100 {
+            if !self.is_killing() && !self.entries().iter().any(is_busy) {
+                return true;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        false
+    }
+
     /// Another program takes this one's place.
     pub fn renew(&self) {
         self.renewed.notify_one();

@@ -6,6 +6,12 @@ use std::fs::Metadata;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::sys::command;
+
+/// How long the new program may take to say what it is.
+const TRIED_WITHIN: Duration = Duration::from_secs(3);
 
 /// The program that is installed now; `None` where it is the one that runs.
 ///
@@ -35,7 +41,17 @@ pub fn installed() -> Result<Option<PathBuf>, String> {
             ));
         }
     }
+    // Of another kind of machine, or with a library that is not there: found out while this one is still here.
+    let program = path.to_string_lossy();
+    command::run_within(&program, &["--version"], TRIED_WITHIN)
+        .map_err(|e| format!("the program that is installed does not run: {e}"))?;
     Ok(Some(path))
+}
+
+/// The runner's own program: device and inode. The one that asks may be another.
+pub fn own() -> Option<(u64, u64)> {
+    let found = std::fs::metadata("/proc/self/exe").ok()?;
+    Some((found.dev(), found.ino()))
 }
 
 /// Who but root could put another thing in its place.

@@ -161,7 +161,7 @@ async fn one(runner: Rc<Runner>, mut stream: UnixStream, guest: &Guest) -> io::R
     if is_done {
         runner.finish_kill();
     }
-    if matches!(last, Answer::Renew { is_other: true }) {
+    if matches!(last, Answer::Renew { is_other: true, .. }) {
         runner.renew();
     }
     sent

@@ -245,7 +245,10 @@ impl Environment {
             }
             Event::Blocked { id } => {
                 if self.instances.remove(&id).is_some() {
-                    // It was no start.
+                    // It was no start, and no restart.
+                    if self.launches > self.rules.instances {
+                        self.restarts = self.restarts.saturating_sub(1);
+                    }
                     self.launches = self.launches.saturating_sub(1);
                     self.is_blocked = true;
                 }

@@ -87,7 +87,7 @@ impl Monitor {
     }
 
     /// The whole cgroup at once; its init too, which ends whatever is not in it.
-    fn kill(&mut self, id: u32) {
+    pub(super) fn kill(&mut self, id: u32) {
         let group = self.group_of(id);
         if let Err(error) = self.driver.kill(&group) {
             self.write_event(Some(id), EventKind::Warning { text: error.to_string() });

@@ -22,8 +22,10 @@ use super::listeners;
 use super::logs;
 use super::measure::Samples;
 use super::run::Monitor;
+use crate::cgroup::Counters;
 use crate::lifecycle::{Environment, Event};
-use crate::model::{EnvName, EnvSpec, EventKind, LastExit};
+use crate::model::{EnvName, EnvSpec, EventKind, LastExit, Places};
+use crate::ports::Wall;
 use crate::sys::{command, passed};
 use crate::wire::keep::{ReloadFailed, Reply};
 
@@ -34,7 +36,7 @@ const SCHEMA: u32 = 1;
 const LONGEST: u64 = 16 << 20;
 
 /// How long the trial run may take.
-const TRIED_WITHIN: Duration = Duration::from_secs(10);
+const TRIED_WITHIN: Duration = Duration::from_secs(3);
 
 /// What a monitor hands over. Descriptors are numbers, the same on both sides of the exec.
 #[derive(Debug, Serialize, Deserialize)]
@@ -53,6 +55,8 @@ pub struct State {
     /// Taken first of all.
     pub control: Option<control::State>,
     listeners: listeners::State,
+    /// What keeps the wall up meanwhile, where this is the last that has it open.
+    wall: Vec<RawFd>,
     logs: logs::State,
     samples: Samples,
     told: BTreeSet<u64>,
@@ -122,6 +126,17 @@ impl State {
     #[must_use]
     pub fn name(&self) -> &EnvName {
         &self.name
+    }
+
+    /// Whether the wall can be found, if it was.
+    ///
+    /// # Errors
+    /// In words for the operator.
+    pub fn try_wall(&self, places: &Places) -> Result<(), String> {
+        match self.wall.is_empty() || Wall::find(&places.wall()).is_ok() {
+            true => Ok(()),
+            false => Err("the wall of ports is not found by it".to_owned()),
+        }
     }
 
     /// The lock; to be taken once, first of all.
@@ -245,6 +260,7 @@ impl Monitor {
         let mut all: Vec<BorrowedFd<'_>> =
             self.control.descriptors().map(|descriptor| descriptor.as_fd()).collect();
         all.extend(self.listeners.sockets().map(|(_, socket)| socket));
+        all.extend(self.tenant.iter().flat_map(|tenant| tenant.wall().links()));
         for running in self.running.values() {
             let optional = [&running.mounts, &running.report, &running.app, &running.calls];
             all.push(running.init.as_fd());
@@ -297,6 +313,12 @@ impl Monitor {
             running,
             control: Some(self.control.state(&mut number)),
             listeners: self.listeners.state(&mut number),
+            wall: self
+                .tenant
+                .iter()
+                .flat_map(|tenant| tenant.wall().links())
+                .map(&mut number)
+                .collect(),
             logs: self.logs.state(),
             samples: self.samples.clone(),
             told: self.told.held().clone(),
@@ -314,16 +336,27 @@ impl Monitor {
     /// # Errors
     /// A descriptor is not there, or an instance cannot be watched.
     pub(super) fn take_over(&mut self, state: State) -> Result<(), String> {
-        let State { from, running, listeners, told, asked, .. } = state;
+        let State { from, running, listeners, told, asked, wall, .. } = state;
+        let held: io::Result<Vec<OwnedFd>> = wall.into_iter().map(one).collect();
+        let held = held.map_err(|e| format!("the wall of ports: {e}"))?;
         (self.last_exit, self.ends) = (state.last_exit, state.ends);
         (self.reloads, self.reload_failed) = (state.reloads, state.reload_failed);
         (self.holds, self.samples) = (state.holds, state.samples);
         self.logs.go_on(state.logs);
         self.go_on_behind_wall();
+        drop(held);
+        let is_unified = self.driver.kind() == "unified";
         for (id, state) in running {
-            let running =
+            let was_breached = state.breached;
+            let (mut running, counters) =
                 self.resume_instance(id, state).map_err(|e| format!("instance {id}: {e}"))?;
+            // On v1 the kernel kills one process and leaves the rest to the monitor, which did not hear of it.
+            let is_new = !is_unified && !was_breached && counters.is_breach();
+            running.breached |= is_new;
             self.running.insert(id, running);
+            if is_new {
+                self.kill(id);
+            }
         }
         self.listeners = listeners::Listeners::resume(listeners)
             .map_err(|e| format!("a listening socket: {e}"))?;
@@ -339,14 +372,12 @@ impl Monitor {
         Ok(())
     }
 
-    fn resume_instance(&self, id: u32, state: RunningState) -> io::Result<Running> {
-        let mut watch = self
-            .driver
-            .watch(&self.base, id, &self.spec.limits)
-            .map_err(|error| io::Error::other(error.to_string()))?;
+    fn resume_instance(&self, id: u32, state: RunningState) -> io::Result<(Running, Counters)> {
+        // Without it the end still tells, and the ceiling is the kernel's.
+        let mut watch = self.driver.watch(&self.base, id, &self.spec.limits).ok();
         // What happened before is in the counters.
-        watch.look();
-        Ok(Running {
+        let counters = watch.as_mut().map(|watch| watch.look()).unwrap_or_default();
+        let running = Running {
             launched: state.launched,
             init_pid: state.init_pid,
             init: one(state.init)?,
@@ -355,7 +386,7 @@ impl Monitor {
             app: maybe(state.app)?,
             calls: maybe(state.calls)?,
             app_pid: state.app_pid,
-            watch: Some(watch),
+            watch,
             out: state.out.map(logs::Capture::resume).transpose()?,
             err: state.err.map(logs::Capture::resume).transpose()?,
             next_look: state.next_look,
@@ -367,7 +398,8 @@ impl Monitor {
             failure: None,
             soft_look: None,
             last_soft_look: Duration::ZERO,
-        })
+        };
+        Ok((running, counters))
     }
 }
 

@@ -93,7 +93,10 @@ fn go_on(memory: File, is_trial: bool, arguments: Arguments, init: Init) -> Exit
         if is_its { Ok(state) } else { Err("it is of another environment".to_owned()) }
     });
     let ended = match state {
-        Ok(_) if is_trial => return ExitCode::SUCCESS,
+        Ok(state) if is_trial => match run::Monitor::try_out(&state, &arguments.places) {
+            Ok(()) => return ExitCode::SUCCESS,
+            Err(error) => Err(error),
+        },
         Ok(state) => {
             run::Monitor::resume(state, arguments.places, init).and_then(run::Monitor::run)
         }

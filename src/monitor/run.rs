@@ -151,6 +151,16 @@ impl Monitor {
         Ok(monitor)
     }
 
+    /// Tries what could keep this program from going on, and changes nothing.
+    ///
+    /// # Errors
+    /// In words for the operator.
+    pub(super) fn try_out(state: &State, places: &Places) -> Result<(), String> {
+        driver()?;
+        Logs::open(&places.logs(state.name()), groups::operators())?;
+        state.try_wall(places)
+    }
+
     /// Goes on where an older program in this process's place left off.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -129,6 +129,11 @@ impl Wall {
     fn open(saved: &Saved) -> io::Result<Self> {
         let links = saved.links.iter().map(|number| bpf::link_of_number(*number));
         Ok(Self { maps: Maps::open(&saved.maps)?, links: links.collect::<io::Result<_>>()? })
+    }
+
+    /// What keeps it up, where no file system does.
+    pub fn links(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.links.iter().map(|link| link.as_fd())
     }
 
     /// Tells the addresses of this host, beside its loopback. What was told before and is not now goes.

@@ -129,6 +129,8 @@ pub enum Answer {
     Renew {
         /// It is another, and takes over now.
         is_other: bool,
+        /// The runner's program now: device and inode.
+        program: Option<(u64, u64)>,
     },
     /// To `Ports`.
     Ports(PortsDocument),

@@ -227,6 +227,7 @@ impl Logs {
         if let Some(packer) = &mut self.packer {
             let _ = packer.child.kill();
             self.take_packer();
+            self.is_to_pack = true;
         }
     }
 }
