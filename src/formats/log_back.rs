@@ -21,6 +21,8 @@ pub struct Log {
     pub current: Option<(File, u64)>,
     /// Those put aside, the oldest first.
     pub older: Vec<Older>,
+    /// What was put aside before this is not looked at, in milliseconds since 1970.
+    not_before: u64,
     /// Which of them cannot be read.
     unreadable: RefCell<Vec<PathBuf>>,
 }
@@ -29,7 +31,7 @@ impl Log {
     /// A log of these files.
     #[must_use]
     pub fn new(current: Option<(File, u64)>, older: Vec<Older>) -> Self {
-        Self { current, older, unreadable: RefCell::default() }
+        Self { current, older, not_before: 0, unreadable: RefCell::default() }
     }
 
     /// The log at `path` as it is now; nothing of it need be there.
@@ -44,6 +46,13 @@ impl Log {
             }
             None => Self::new(None, older(path)?),
         })
+    }
+
+    /// The same without what was put aside before `since`, in milliseconds since 1970: all its lines are older.
+    #[must_use]
+    pub fn since(mut self, since: Option<u64>) -> Self {
+        self.not_before = since.unwrap_or(0);
+        self
     }
 
     /// The files from `place` on; the one that is written to its present end, unless it is followed.
@@ -75,7 +84,8 @@ impl Log {
         links
     }
 
-    /// Files that were looked at and left out: another program packed them.
+    /// Files that were looked at and left out: another program packed them, or they are damaged or not the
+    /// caller's to read.
     #[must_use]
     pub fn unreadable(&self) -> Vec<PathBuf> {
         self.unreadable.borrow().clone()
@@ -126,9 +136,12 @@ impl<'a> BackwardLines<'a> {
                 }
                 None if self.start == 0 || self.buffer.len() > LONGEST_LINE => 0,
                 None => {
-                    if !self.read_block()? {
+                    match self.read_block() {
+                        Ok(true) => {}
                         // It has become shorter meanwhile: what was before it is all there is.
-                        (self.start, self.buffer) = (0, Vec::new());
+                        Ok(false) => (self.start, self.buffer) = (0, Vec::new()),
+                        Err(_) if self.back > 0 => self.leave_out(),
+                        Err(error) => return Err(error),
                     }
                     continue;
                 }
@@ -145,22 +158,32 @@ impl<'a> BackwardLines<'a> {
     /// Goes to the file put aside before; false at the last.
     fn go_back(&mut self) -> io::Result<bool> {
         while let Some(at) = self.log.older.len().checked_sub(self.back + 1) {
-            self.back += 1;
             let older = &self.log.older[at];
-            match Body::open(older) {
-                Ok(Some(body)) => {
-                    self.start = body.length()?;
-                    self.body = Some(body);
+            if older.at_millis < self.log.not_before {
+                return Ok(false);
+            }
+            self.back += 1;
+            let opened = Body::open(older).and_then(|body| {
+                body.map(|body| body.length().map(|length| (body, length))).transpose()
+            });
+            match opened {
+                Ok(Some((body, length))) => {
+                    (self.start, self.body) = (length, Some(body));
                     return Ok(true);
                 }
                 Ok(None) => {}
-                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                    self.log.unreadable.borrow_mut().push(older.path.clone());
-                }
-                Err(error) => return Err(error),
+                Err(_) => self.leave_out(),
             }
         }
         Ok(false)
+    }
+
+    /// The file put aside that is at hand cannot be read: those before it can.
+    fn leave_out(&mut self) {
+        if let Some(at) = self.log.older.len().checked_sub(self.back) {
+            self.log.unreadable.borrow_mut().push(self.log.older[at].path.clone());
+        }
+        (self.start, self.buffer) = (0, Vec::new());
     }
 
     /// Reads the block before `start`; false when the file has become shorter meanwhile.
@@ -231,8 +254,6 @@ pub enum Verdict {
     Counts,
     /// It is not.
     Skip,
-    /// It and all before it are too old.
-    Stop,
 }
 
 /// The last `count` entries of the log at `path` for which `judge` says so, the oldest first.
@@ -316,7 +337,6 @@ fn find_last_in_blocks(
                 places[index] = Some(place);
             }
             Verdict::Skip => {}
-            Verdict::Stop => latest.next = None,
         }
     }
     Ok(places)
@@ -461,15 +481,14 @@ mod tests {
     }
 
     #[test]
-    fn a_judge_skips_and_stops() {
+    fn a_judge_skips() {
         let mut bytes = Vec::new();
         for at in 0..100 {
             write_line(&mut bytes, at, 1, Piece::Whole, format!("line {at}").as_bytes());
         }
         let logs = [log_with(&bytes)];
         let found = find_last(&logs, 50, |entry| match entry.at_millis {
-            Some(at) if at < 90 => Verdict::Stop,
-            Some(at) if at % 2 == 0 => Verdict::Counts,
+            Some(at) if at >= 90 && at % 2 == 0 => Verdict::Counts,
             _ => Verdict::Skip,
         })
         .expect("readable");

@@ -18,15 +18,14 @@ pub enum Link {
 }
 
 impl Link {
-    /// `None`: it was removed, or packed by another program.
+    /// `None`: it was removed, or cannot be read; those after it can.
     fn open(self) -> io::Result<Option<LogReader>> {
         match self {
             Self::Reader(reader) => Ok(Some(reader)),
-            Self::Older(older) => match Body::open(&older) {
-                Ok(body) => Ok(body.map(|body| LogReader::new(body, 0, u64::MAX))),
-                Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(None),
-                Err(error) => Err(error),
-            },
+            Self::Older(older) => {
+                let body = Body::open(&older).ok().flatten();
+                Ok(body.map(|body| LogReader::new(body, 0, u64::MAX)))
+            }
         }
     }
 }
@@ -59,8 +58,12 @@ impl LogChain {
     /// A file cannot be read.
     pub fn next_entry(&mut self) -> io::Result<Option<Entry>> {
         loop {
-            if let Some(entry) = self.reader.next_entry()? {
-                return Ok(Some(entry));
+            match self.reader.next_entry() {
+                Ok(Some(entry)) => return Ok(Some(entry)),
+                Ok(None) => {}
+                // Of a file put aside the rest is lost, and not what follows it.
+                Err(error) if self.links.is_empty() => return Err(error),
+                Err(_) => {}
             }
             let Some(link) = self.links.pop_front() else { return Ok(None) };
             let Some(next) = link.open()? else { continue };

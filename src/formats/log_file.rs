@@ -81,20 +81,8 @@ impl Entry {
 /// # Errors
 /// It is not there, may not be read, or is no regular file.
 pub fn open_log(path: &Path) -> io::Result<File> {
-    regular(OpenOptions::new().read(true), path)
-}
-
-/// The same, for whoever is to cut it short.
-///
-/// # Errors
-/// As [`open_log`].
-pub fn open_to_empty(path: &Path) -> io::Result<File> {
-    regular(OpenOptions::new().write(true), path)
-}
-
-fn regular(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
-    let file = options.custom_flags(flags).open(path)?;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     if file.metadata()?.is_file() {
         Ok(file)
     } else {
@@ -132,6 +120,10 @@ impl LogReader {
     /// # Errors
     /// The file cannot be read.
     pub fn next_entry(&mut self) -> io::Result<Option<Entry>> {
+        // It took the place of one that was not continued.
+        if let Some(whole) = self.pending.take_if(|held| !held.goes_on) {
+            return Ok(Some(whole));
+        }
         while let Some(next) = self.next_line()? {
             match &mut self.pending {
                 Some(held) if held.is_continued_by(&next) => held.append(next),
@@ -179,12 +171,17 @@ impl LogReader {
     ///
     /// # Errors
     /// The open file cannot be asked.
-    pub fn is_still(&self, path: &Path) -> io::Result<Presence> {
+    pub fn is_still(&mut self, path: &Path) -> io::Result<Presence> {
         let Body::Plain(file) = &self.body else { return Ok(Presence::Replaced) };
         let own = file.metadata()?;
-        let read_up_to = self.offset + (self.buffer.len() - self.used) as u64;
-        if own.len() < read_up_to {
+        if own.len() < self.offset {
             return Ok(Presence::Truncated);
+        }
+        let unread = usize::try_from(own.len() - self.offset).unwrap_or(usize::MAX);
+        if unread < self.buffer.len() - self.used {
+            // Half a line that did not fit on the disk was taken back.
+            self.buffer.truncate(self.used + unread);
+            self.searched = self.searched.min(unread);
         }
         match std::fs::symlink_metadata(path) {
             Ok(there) if (there.dev(), there.ino()) == (own.dev(), own.ino()) => Ok(Presence::Same),
@@ -320,6 +317,45 @@ mod tests {
             &file[usize::try_from(entries[2].offset).expect("small")..][..10],
             b"a stranger"
         );
+    }
+
+    /// Who follows is shown a line when it is there, and not when the next one is.
+    #[test]
+    fn a_whole_line_after_a_piece_that_is_not_continued_is_given_at_once() {
+        let mut file = Vec::new();
+        write_line(&mut file, 1, 1, Piece::GoesOn, b"begun");
+        write_line(&mut file, 2, 2, Piece::Whole, b"another's");
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("out.log");
+        std::fs::write(&path, &file).expect("written");
+        let mut reader = LogReader::new(open_log(&path).expect("there"), 0, u64::MAX);
+        let mut next = || reader.next_entry().expect("readable").map(|entry| entry.text);
+        assert_eq!(next().as_deref(), Some(&b"begun"[..]));
+        assert_eq!(next().as_deref(), Some(&b"another's"[..]));
+        assert_eq!(next(), None);
+    }
+
+    #[test]
+    fn half_a_line_that_was_taken_back_is_no_flush() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("out.log");
+        let mut whole = Vec::new();
+        write_line(&mut whole, 1, 1, Piece::Whole, b"one");
+        std::fs::write(&path, [&whole, &b"1970-01-01T00:00:00.002Z 1 ha"[..]].concat())
+            .expect("ours");
+        let mut reader = LogReader::new(open_log(&path).expect("there"), 0, u64::MAX);
+        assert!(reader.next_entry().expect("readable").is_some_and(|entry| entry.text == b"one"));
+        assert_eq!(reader.next_entry().expect("readable"), None);
+        let file = File::options().write(true).open(&path).expect("ours");
+        file.set_len(whole.len() as u64).expect("ours");
+        assert_eq!(reader.is_still(&path).expect("there"), Presence::Same);
+        let mut next = Vec::new();
+        write_line(&mut next, 3, 1, Piece::Whole, b"two");
+        io::Write::write_all(&mut File::options().append(true).open(&path).expect("ours"), &next)
+            .expect("written");
+        assert!(reader.next_entry().expect("readable").is_some_and(|entry| entry.text == b"two"));
+        file.set_len(0).expect("ours");
+        assert_eq!(reader.is_still(&path).expect("there"), Presence::Truncated);
     }
 
     #[test]

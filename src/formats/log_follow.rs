@@ -63,7 +63,7 @@ impl FollowedLog {
                 self.known = known;
                 continue;
             }
-            match chain.last().is_still(&self.path)? {
+            match chain.last_mut().is_still(&self.path)? {
                 Presence::Same => return Ok(None),
                 Presence::Truncated => chain.last_mut().rewind(),
                 // The old file may have grown since it was read: once more, then those after it.

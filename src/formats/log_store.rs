@@ -1,7 +1,7 @@
 //! The files of a log: `out.log`, which is written, and those put aside before it, called by the time when they
 //! were: `out.log.20261126T010203.123Z`, and packed `out.log.20261126T010203.123Z.gz`.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
@@ -82,11 +82,20 @@ pub fn older(log: &Path) -> io::Result<Vec<Older>> {
             None => (rest, false),
         };
         let Some(at_millis) = time_of(compact) else { continue };
-        // One that is gone meanwhile was packed or removed.
-        let Ok(metadata) = entry.metadata() else { continue };
-        // What it takes: a file system may keep less or more than its length.
-        let bytes = metadata.len().max(metadata.blocks() * 512);
-        found.push(Older { at_millis, path: entry.path(), is_packed, bytes });
+        let mut found_one = |path: PathBuf, is_packed, metadata: Metadata| {
+            // What it takes: a file system may keep less or more than its length.
+            let bytes = metadata.len().max(metadata.blocks() * 512);
+            found.push(Older { at_millis, path, is_packed, bytes });
+        };
+        if let Ok(metadata) = entry.metadata() {
+            found_one(entry.path(), is_packed, metadata);
+        } else if !is_packed {
+            // One that went meanwhile was packed, or removed.
+            let packed = files::with_suffix(&entry.path(), PACKED);
+            if let Ok(metadata) = std::fs::symlink_metadata(&packed) {
+                found_one(packed, true, metadata);
+            }
+        }
     }
     found.sort_by_key(|older| (older.at_millis, older.is_packed));
     found.dedup_by_key(|older| older.at_millis);

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -195,6 +196,11 @@ impl Monitor {
         // Operators read logs without root; a host without the group keeps them root's.
         let operators = groups::operators();
         let _ = std::os::unix::fs::chown(&logs, None, operators);
+        if operators.is_some() {
+            // A new file is theirs from its birth on: who follows opens it at once.
+            let mode = std::fs::Permissions::from_mode(0o2750);
+            let _ = std::fs::set_permissions(&logs, mode);
+        }
         let mut logs = Logs::open(&logs, operators)?;
         logs.follow(&spec, &places);
         let etc = Etc { shared: places.etc_of_cages(), own: places.monitor(&name) };

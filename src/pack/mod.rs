@@ -24,6 +24,12 @@ pub fn main() -> ExitCode {
     let _ = rustix::thread::set_name(c"swrun-pack");
     // Nothing waits for it.
     let _ = rustix::process::setpriority_process(None, 19);
+    // One at a time, and none without a monitor that knows of it.
+    let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+    let lock = File::open(&folder);
+    if !lock.as_ref().is_ok_and(|folder| folder.try_lock().is_ok()) {
+        return ExitCode::SUCCESS;
+    }
     let mut code = ExitCode::SUCCESS;
     for log in ["out.log", "err.log"] {
         if let Err(error) = pack_all(&folder.join(log)) {
@@ -38,14 +44,16 @@ pub fn main() -> ExitCode {
 }
 
 fn pack_all(log: &Path) -> io::Result<()> {
+    let mut result = Ok(());
     for older in older(log)? {
         match pack_one(&older.path, older.is_packed) {
             // Removed meanwhile, since there were too many.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            other => other?,
+            // Those after it may work.
+            other => result = result.and(other),
         }
     }
-    Ok(())
+    result
 }
 
 fn pack_one(path: &Path, is_packed: bool) -> io::Result<()> {

@@ -113,7 +113,7 @@ impl Viewer<'_> {
         let index = self.environments.len();
         let told = |path: &Path| {
             say(&format!(
-                "swrun: \"{}\" is left out: another program packed it (zcat shows it)",
+                "swrun: \"{}\" is left out: it is damaged, packed by another program, or not yours to read",
                 path.display()
             ));
         };

@@ -21,11 +21,11 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Whether a line is wanted, and whether there is any use in looking at older ones.
+    /// Whether a line is wanted. The host's clock may have been set back: an older line can come after a newer one.
     #[must_use]
     pub fn judge(&self, entry: &Entry) -> Verdict {
         if self.since.is_some_and(|since| entry.at_millis.is_some_and(|at| at < since)) {
-            return Verdict::Stop;
+            return Verdict::Skip;
         }
         if self.until.is_some_and(|until| entry.at_millis.is_some_and(|at| at > until)) {
             return Verdict::Skip;
@@ -76,8 +76,8 @@ impl Source {
 }
 
 /// Opens the logs in `folder` so that they begin with their last `lines` wanted entries, both streams
-/// taken together, of the files put aside too. A log that is not there (yet) is no error; of what another
-/// program packed `told` hears.
+/// taken together, of the files put aside too. A log that is not there (yet) is no error; of what is left
+/// out `told` hears.
 ///
 /// # Errors
 /// The file that cannot be opened or read, and why.
@@ -94,7 +94,8 @@ pub fn open(
         streams.iter().map(|stream| folder.join(format!("{}.log", stream.word()))).collect();
     let mut logs = Vec::with_capacity(paths.len());
     for path in &paths {
-        logs.push(Log::open(path).map_err(|error| (path.clone(), error))?);
+        let log = Log::open(path).map_err(|error| (path.clone(), error))?;
+        logs.push(log.since(filter.since));
     }
     let places = find_last(&logs, lines, |entry| filter.judge(entry))
         .map_err(|error| (folder.to_owned(), error))?;

@@ -5,7 +5,8 @@ use std::rc::Rc;
 
 use super::ANSWERS_WITHIN;
 use crate::daemon::registry::{Entry, Runner};
-use crate::formats::{log_file, log_store};
+use crate::formats::log_store;
+use crate::sys::files;
 use crate::wire::keep::{Reply, Request};
 
 pub async fn flush(runner: &Rc<Runner>, entry: &Rc<Entry>) -> Result<String, String> {
@@ -28,8 +29,5 @@ fn empty(log: &Path) -> std::io::Result<()> {
     for older in log_store::older(log)? {
         log_store::remove(&older)?;
     }
-    match log_file::open_to_empty(log) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        opened => opened?.set_len(0),
-    }
+    files::remove_if_there(log)
 }

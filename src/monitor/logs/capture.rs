@@ -19,8 +19,15 @@ use crate::sys::clock;
 const PIPE_BYTES: usize = 1 << 20;
 const READ_BYTES: usize = 64 << 10;
 
-/// With `on-full = "drop"` lines are dropped from here on, since the app is about to wait.
-const NEARLY_FULL: u64 = PIPE_BYTES as u64 / 4 * 3;
+/// With `on-full = "drop"` lines are dropped from here on, since the app is about to wait: a pipe is full when its
+/// pages are, and each may be little more than half used.
+const NEARLY_FULL: u64 = PIPE_BYTES as u64 / 2;
+
+/// Why they are.
+const TOO_FAST: &str = "the app wrote faster than they could be kept";
+
+/// The most that is written at once, in bytes: files keep their bound.
+const WRITE_BYTES: usize = 256 << 10;
 
 /// And until so little is left.
 const NEARLY_EMPTY: u64 = PIPE_BYTES as u64 / 8;
@@ -110,6 +117,10 @@ impl Capture {
         if sink.rules.on_full == OnFull::Drop {
             self.drop_if_full();
         }
+        self.read(sink)
+    }
+
+    fn read(&mut self, sink: &mut Sink<'_>) -> Flow {
         let count = match self.pipe.read(&mut sink.scratch.read) {
             Ok(0) => return Flow::Ended,
             Ok(count) => count,
@@ -123,7 +134,7 @@ impl Capture {
         let mut rest = &read[..count];
         if self.is_dropping {
             let newlines = memchr::memchr_iter(b'\n', rest).count();
-            sink.file.lose(newlines as u64, "the app wrote faster than they could be kept");
+            sink.file.lose(newlines as u64, TOO_FAST);
             // What begins in what was dropped goes with it.
             self.is_dropping = match memchr::memrchr(b'\n', rest) {
                 Some(end) if waiting(&self.pipe) < NEARLY_EMPTY => {
@@ -134,8 +145,9 @@ impl Capture {
             };
         }
         let stamp = Stamp::new(clock::wall_millis(), self.instance);
-        let mut taken =
-            Taken { lines, count: 0, forward: sink.forward, output: sink.output, stamp };
+        let (file, rules) = (&mut *sink.file, sink.rules);
+        let forward = &mut *sink.forward;
+        let mut taken = Taken { lines, count: 0, file, rules, forward, output: sink.output, stamp };
         while let Some(end) = memchr::memchr(b'\n', rest) {
             let line = &rest[..end];
             rest = &rest[end + 1..];
@@ -148,8 +160,7 @@ impl Capture {
             self.partial.clear();
         }
         self.take(rest, &mut taken);
-        let count = taken.count;
-        sink.file.write(lines, count, sink.rules);
+        taken.write();
         flow
     }
 
@@ -181,11 +192,12 @@ impl Capture {
         let lines = &mut sink.scratch.lines;
         lines.clear();
         let stamp = Stamp::new(clock::wall_millis(), self.instance);
-        let mut taken =
-            Taken { lines, count: 0, forward: sink.forward, output: sink.output, stamp };
+        let (file, rules) = (&mut *sink.file, sink.rules);
+        let forward = &mut *sink.forward;
+        let mut taken = Taken { lines, count: 0, file, rules, forward, output: sink.output, stamp };
         taken.add(Piece::CutShort, &self.partial);
+        taken.write();
         self.partial.clear();
-        sink.file.write(lines, 1, sink.rules);
     }
 
     /// What is left, once the instance is dead; a last line without end is kept, marked.
@@ -193,9 +205,14 @@ impl Capture {
         // At most what the pipe holds: somebody outside the cage may have been handed its end, and
         // write on.
         for _ in 0..PIPE_BYTES / READ_BYTES {
-            if self.pump(sink) != Flow::More {
+            // Nobody waits any more: nothing is dropped.
+            if self.read(sink) != Flow::More {
                 break;
             }
+        }
+        if self.is_dropping {
+            // What had no end.
+            sink.file.lose(1, TOO_FAST);
         }
         self.cut_short(sink);
     }
@@ -210,6 +227,8 @@ fn waiting(pipe: &File) -> u64 {
 struct Taken<'a> {
     lines: &'a mut Vec<u8>,
     count: u64,
+    file: &'a mut LogFile,
+    rules: &'a LogRules,
     forward: &'a mut Forward,
     output: Output,
     stamp: Stamp,
@@ -220,6 +239,15 @@ impl Taken<'_> {
         self.stamp.write(self.lines, piece, text);
         self.forward.send(self.output, text);
         self.count += 1;
+        if self.lines.len() >= WRITE_BYTES {
+            self.write();
+        }
+    }
+
+    fn write(&mut self) {
+        self.file.write(self.lines, self.count, self.rules);
+        self.lines.clear();
+        self.count = 0;
     }
 }
 

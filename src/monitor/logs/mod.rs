@@ -26,7 +26,11 @@ use crate::model::{EnvSpec, EventKind, LogRules, Places};
 use crate::sys::{acl, clock, command};
 use crate::wire::pack;
 
-/// How often lost lines are told at most.
+/// How often lines that were lost on the way to the disk are told at most: an app can make that happen hundreds of times
+/// a second.
+const TELL_LOSSES_EVERY: Duration = Duration::from_secs(5);
+
+/// The same of lines that the host's own logs did not take.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
 /// The logs of an environment.
@@ -41,6 +45,8 @@ pub struct Logs {
     is_to_pack: bool,
     /// It was said that nothing can be written.
     is_told: bool,
+    /// Lines that were lost are not told before.
+    losses_untold_until: Duration,
     /// What the host's own logs did not take is not told before.
     quiet_until: Duration,
 }
@@ -80,6 +86,7 @@ impl Logs {
             packer: None,
             is_to_pack: false,
             is_told: false,
+            losses_untold_until: Duration::ZERO,
             quiet_until: Duration::ZERO,
         })
     }
@@ -109,7 +116,9 @@ impl Logs {
     /// Reads once from a pipe; it is gone when every writer is.
     pub fn pump(&mut self, slot: &mut Option<Capture>, output: Output, rules: &LogRules) {
         let Some(capture) = slot else { return };
-        if capture.pump(&mut self.sink(output, rules)) == Flow::Ended {
+        let flow = capture.pump(&mut self.sink(output, rules));
+        self.tidy_if_put_aside(rules);
+        if flow == Flow::Ended {
             self.finish(slot, output, rules);
         }
     }
@@ -118,6 +127,18 @@ impl Logs {
     pub fn finish(&mut self, slot: &mut Option<Capture>, output: Output, rules: &LogRules) {
         if let Some(capture) = slot.take() {
             capture.finish(&mut self.sink(output, rules));
+            self.tidy_if_put_aside(rules);
+        }
+    }
+
+    /// Removes what is too much, before more is written.
+    fn tidy_if_put_aside(&mut self, rules: &LogRules) {
+        let was_put_aside = [&mut self.out, &mut self.err]
+            .map(|log| std::mem::take(&mut log.was_put_aside))
+            .contains(&true);
+        if was_put_aside {
+            retention::tidy([self.out.path(), self.err.path()], rules);
+            self.is_to_pack = true;
         }
     }
 
@@ -145,20 +166,28 @@ impl Logs {
     /// Does what is due, and gives what is to be told.
     pub fn settle(&mut self, rules: &LogRules) -> Vec<EventKind> {
         let mut events = Vec::new();
-        for (log, output) in [(&mut self.out, Output::Out), (&mut self.err, Output::Err)] {
+        let now = clock::monotonic();
+        for log in [&mut self.out, &mut self.err] {
             log.put_aside_if_old(rules);
-            if let Some(lost) = log.take_news() {
-                let stream = output.word().to_owned();
-                events.push(EventKind::LinesLost { stream, lines: lost.lines, why: lost.why });
+        }
+        // An app that loses lines all the time is not to push all else out of the journal.
+        if now >= self.losses_untold_until {
+            for (log, output) in [(&mut self.out, Output::Out), (&mut self.err, Output::Err)] {
+                if let Some(lost) = log.take_news() {
+                    let stream = output.word().to_owned();
+                    events.push(EventKind::LinesLost { stream, lines: lost.lines, why: lost.why });
+                }
+            }
+            let failing = self.out.failing().or(self.err.failing());
+            if let Some(why) = failing.filter(|_| !self.is_told) {
+                let text = format!("log lines are being lost, and counted: {why}");
+                events.push(EventKind::Warning { text });
+            }
+            self.is_told = failing.is_some();
+            if !events.is_empty() {
+                self.losses_untold_until = now + TELL_LOSSES_EVERY;
             }
         }
-        let failing = self.out.failing().or(self.err.failing());
-        if let Some(why) = failing.filter(|_| !self.is_told) {
-            let text = format!("log lines are being lost, and counted: {why}");
-            events.push(EventKind::Warning { text });
-        }
-        self.is_told = failing.is_some();
-        let now = clock::monotonic();
         if now >= self.quiet_until {
             for (what, lines) in self.forward.take_lost() {
                 self.quiet_until = now + TELL_EVERY;
@@ -172,22 +201,21 @@ impl Logs {
 
     /// When something is to be done next.
     pub fn next_due(&self, rules: &LogRules) -> Option<Duration> {
-        let old_at =
-            [&self.out, &self.err].into_iter().filter_map(|log| log.old_at(rules)).min()?;
-        let wait = Duration::from_millis(old_at.saturating_sub(clock::wall_millis()));
-        // Where it could not be put aside it is tried again after a while.
-        Some(clock::monotonic() + wait.max(Duration::from_secs(1)))
+        let now = clock::monotonic();
+        let has_news = self.out.has_news() || self.err.has_news();
+        let tells = has_news.then(|| self.losses_untold_until.max(now));
+        let old_at = [&self.out, &self.err].into_iter().filter_map(|log| log.old_at(rules)).min();
+        let ages = old_at.map(|at| {
+            let wait = Duration::from_millis(at.saturating_sub(clock::wall_millis()));
+            // Where it could not be put aside it is tried again after a while.
+            now + wait.max(Duration::from_secs(1))
+        });
+        tells.into_iter().chain(ages).min()
     }
 
-    /// Removes what is too much, and has what was put aside packed, by one process at a time.
+    /// Has what was put aside packed, by one process at a time.
     fn pack(&mut self, rules: &LogRules) {
-        let was_put_aside = [&mut self.out, &mut self.err]
-            .map(|log| std::mem::take(&mut log.was_put_aside))
-            .contains(&true);
-        if was_put_aside {
-            retention::tidy([self.out.path(), self.err.path()], rules);
-            self.is_to_pack = true;
-        }
+        self.tidy_if_put_aside(rules);
         if self.is_to_pack && self.packer.is_none() {
             self.is_to_pack = false;
             // Unpacked they are read as well.

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::formats::log_file::open_log;
 use crate::formats::log_line::{OWN, Piece, parse_line, write_line};
 use crate::formats::log_store;
 use crate::model::LogRules;
-use crate::sys::{acl, clock};
+use crate::sys::{acl, clock, files};
 
 /// How often it is looked whether the file is still the one that its name leads to (logrotate(8)).
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -74,11 +75,15 @@ impl LogFile {
         Ok(log)
     }
 
-    /// Lets a user read it.
+    /// Lets a user read it, and what was put aside before it.
     ///
     /// # Errors
     /// fsetxattr(2).
     pub fn let_read(&self, uid: u32) -> io::Result<()> {
+        for older in log_store::older(&self.path)? {
+            // One that went meanwhile needs none.
+            let _ = open_log(&older.path).and_then(|file| acl::let_read(file, uid));
+        }
         acl::let_read(&self.file, uid)
     }
 
@@ -90,6 +95,11 @@ impl LogFile {
     /// What was lost, once.
     pub fn take_news(&mut self) -> Option<Lost> {
         self.news.take()
+    }
+
+    /// Whether there is something to be told.
+    pub fn has_news(&self) -> bool {
+        self.news.is_some()
     }
 
     /// What is lost and not said yet, for the monitor that goes on.
@@ -133,14 +143,19 @@ impl LogFile {
             let text = format!("swrun: {} lines are missing here: {}", lost.lines, lost.why);
             let mut line = Vec::new();
             write_line(&mut line, now_millis, OWN, Piece::Whole, text.as_bytes());
-            if let Err(error) = self.append(&line, now_millis) {
+            if let Err((_, error)) = self.append(&line, now_millis) {
                 self.lose(lines, &error.to_string());
                 return;
             }
+            let before = self.news.take().map_or(0, |news| news.lines);
             self.news = self.lost.take();
+            if let Some(news) = &mut self.news {
+                news.lines += before;
+            }
         }
-        if let Err(error) = self.append(bytes, now_millis) {
-            self.lose(lines, &error.to_string());
+        if let Err((kept, error)) = self.append(bytes, now_millis) {
+            let kept = memchr::memchr_iter(b'\n', &bytes[..kept]).count() as u64;
+            self.lose(lines.saturating_sub(kept), &error.to_string());
         }
     }
 
@@ -166,20 +181,46 @@ impl LogFile {
         for older in log_store::older(&self.path)? {
             log_store::remove(&older)?;
         }
-        self.file.set_len(0)?;
+        // A new one in its place, so that who follows sees that it is another.
+        files::remove_if_there(&self.path)?;
+        match open(&self.path, self.readers) {
+            Ok((file, _)) => self.file = file,
+            Err(_) => self.file.set_len(0)?,
+        }
         (self.size, self.begun) = (0, None);
         Ok(())
     }
 
-    fn append(&mut self, bytes: &[u8], now_millis: u64) -> io::Result<()> {
-        if let Err(error) = self.file.write_all(bytes) {
-            // A line that is not whole would swallow the one after it.
-            let _ = self.file.set_len(self.size);
-            return Err(error);
+    /// Appends whole lines: all, or as many as fit, whose bytes are given with the error.
+    fn append(&mut self, bytes: &[u8], now_millis: u64) -> Result<(), (usize, io::Error)> {
+        let mut written = 0;
+        while written < bytes.len() {
+            match self.file.write(&bytes[written..]) {
+                Ok(0) => {
+                    return Err(self.take_back(bytes, written, io::ErrorKind::WriteZero.into()));
+                }
+                Ok(count) => written += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.take_back(bytes, written, error)),
+            }
         }
         self.size += bytes.len() as u64;
         self.begun.get_or_insert(now_millis);
         Ok(())
+    }
+
+    /// A line that is not whole would swallow the one after it: it is cut off.
+    fn take_back(&mut self, bytes: &[u8], written: usize, error: io::Error) -> (usize, io::Error) {
+        let kept = memchr::memrchr(b'\n', &bytes[..written]).map_or(0, |end| end + 1);
+        let half = (written - kept) as u64;
+        if let Ok(found) = self.file.metadata() {
+            let whole = found.len().saturating_sub(half);
+            if half > 0 {
+                let _ = self.file.set_len(whole);
+            }
+            self.size = whole;
+        }
+        (kept, error)
     }
 
     /// Whether somebody else moved the file or cut it short.

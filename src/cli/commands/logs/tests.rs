@@ -146,6 +146,17 @@ fn a_span_of_time_is_all_that_is_shown_and_nothing_is_followed() {
     assert_eq!(texts, ["two", "three", "four\\x1b[2J"]);
 }
 
+/// A host without a clock of its own wakes up in 1970, or its clock is set back.
+#[test]
+fn a_clock_that_went_back_hides_nothing() {
+    let host = Host::new();
+    let times = [(9_000, "one"), (9_500, "two"), (10, "three"), (9_600, "four")];
+    host.write("shop", "out.log", &times);
+    let (_, found) = host.logs("shop --out --nostream --since 1970-01-01T00:00:09Z");
+    let texts: Vec<&str> = found.lines().map(|l| l.rsplit(' ').next().expect("text")).collect();
+    assert_eq!(texts, ["one", "two", "four"]);
+}
+
 #[test]
 fn it_follows_and_takes_up_new_environments() {
     let host = two_environments();
