@@ -385,6 +385,10 @@ impl Monitor {
             .chain(self.listeners.next_due())
             .chain(self.told.next_due(now))
             .chain(self.running.values().filter_map(|running| running.calls_rest_until(now)))
+            .chain(self.running.values().flat_map(|running| {
+                let captures = [&running.out, &running.err].into_iter().flatten();
+                captures.filter_map(|capture| capture.rests_until(now)).collect::<Vec<_>>()
+            }))
             .chain(self.probe.as_ref().map(Probe::next_due))
             .chain(self.blocked.as_ref().map(|blocked| blocked.next_look.0))
             .chain(self.refusals.next_due())
@@ -418,7 +422,9 @@ impl Monitor {
         for (id, running) in self.running.iter().map(|(id, r)| (*id, r)).chain(rehearsal) {
             let captures = [(&running.out, Source::Out(id)), (&running.err, Source::Err(id))];
             for (capture, source) in captures {
-                if let Some(capture) = capture {
+                if let Some(capture) = capture
+                    && capture.rests_until(now).is_none()
+                {
                     sources.push((source, capture.as_fd(), PollFlags::POLLIN));
                 }
             }

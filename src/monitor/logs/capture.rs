@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 use rustix::pipe::PipeFlags;
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,10 @@ const READ_BYTES: usize = 64 << 10;
 /// pages are, and each may be little more than half used.
 const NEARLY_FULL: u64 = PIPE_BYTES as u64 / 2;
 
+/// After a read of less than this the pipe is left alone for a moment: it has room for a thousand such.
+const SMALL_READ: usize = 16 << 10;
+const REST: Duration = Duration::from_millis(1);
+
 /// Why they are.
 const TOO_FAST: &str = "the app wrote faster than they could be kept";
 
@@ -40,6 +45,8 @@ pub struct Capture {
     partial: Vec<u8>,
     /// Lines are dropped, the rest of this one too.
     is_dropping: bool,
+    /// Not read before: an app that writes line by line would wake the monitor for each.
+    rests_until: Duration,
 }
 
 /// What goes over to another program in this process's place.
@@ -62,7 +69,13 @@ pub fn pipe(instance: u32) -> io::Result<(Capture, OwnedFd)> {
     rustix::fs::fcntl_setfl(&read, rustix::fs::OFlags::NONBLOCK)?;
     // A smaller pipe still works.
     let _ = rustix::pipe::fcntl_setpipe_size(&write, PIPE_BYTES);
-    let capture = Capture { pipe: read.into(), instance, partial: Vec::new(), is_dropping: false };
+    let capture = Capture {
+        pipe: read.into(),
+        instance,
+        partial: Vec::new(),
+        is_dropping: false,
+        rests_until: Duration::ZERO,
+    };
     Ok((capture, write))
 }
 
@@ -109,7 +122,8 @@ impl Capture {
     /// The descriptor is not there.
     pub fn resume(state: CaptureState) -> io::Result<Self> {
         let CaptureState { pipe, instance, partial, is_dropping } = state;
-        Ok(Self { pipe: one(pipe)?.into(), instance, partial, is_dropping })
+        let rests_until = Duration::ZERO;
+        Ok(Self { pipe: one(pipe)?.into(), instance, partial, is_dropping, rests_until })
     }
 
     /// Reads once and writes the whole lines.
@@ -129,6 +143,9 @@ impl Capture {
             Err(_) => return Flow::Ended,
         };
         let flow = if count == READ_BYTES { Flow::More } else { Flow::Waits };
+        if count < SMALL_READ {
+            self.rests_until = clock::monotonic() + REST;
+        }
         let Scratch { read, lines } = &mut *sink.scratch;
         lines.clear();
         let mut rest = &read[..count];
@@ -162,6 +179,11 @@ impl Capture {
         self.take(rest, &mut taken);
         taken.write();
         flow
+    }
+
+    /// Until when it is left alone; `None`: it is to be read as soon as there is something.
+    pub fn rests_until(&self, now: Duration) -> Option<Duration> {
+        Some(self.rests_until).filter(|until| *until > now)
     }
 
     /// Adds text to the line that is not whole, cutting off pieces of the longest size.
