@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use bed::{App, Bed, get, is_guest, patience, pid, processes_of, texts};
+use bed::{App, Bed, get, is_guest, patience, pid, texts};
 
 // ---------------------------------------------------------------- profiles
 
@@ -286,14 +286,6 @@ fn ten_thousand_callers_keep_nobody_out() {
 
 // ------------------------------------------------------------- saved state
 
-/// The pid of an environment's monitor.
-fn monitor(bed: &Bed, app: &App) -> i32 {
-    let title = format!("__monitor {} ", app.name);
-    let found = processes_of(bed.root()).into_iter().find(|line| line.contains(&title));
-    let line = found.unwrap_or_else(|| panic!("no monitor:\n{}", bed.daemon_log()));
-    line.split(' ').next().expect("a pid").parse().expect("a pid")
-}
-
 fn state_file(bed: &Bed, name: &str) -> PathBuf {
     bed.root().join("var/lib/swrun").join(name)
 }
@@ -405,7 +397,7 @@ fn a_damaged_spec_is_said_and_mended_by_the_next_order() {
     ] {
         assert_ne!(damaged, whole);
         fs::write(&path, &damaged).expect("ours");
-        bed::kill(monitor(&bed, &app));
+        bed::kill(kernel::monitor(&bed, &app));
         let status = bed.until(&app, "in trouble", |status| {
             status["reason"].as_str().is_some_and(|reason| reason.contains(why))
         });
@@ -435,7 +427,7 @@ fn a_damaged_memory_of_a_monitor_is_set_aside() {
     ] {
         assert_ne!(damaged, whole);
         fs::write(&path, &damaged).expect("ours");
-        bed::kill(monitor(&bed, &app));
+        bed::kill(kernel::monitor(&bed, &app));
         let status =
             bed.until(&app, "back", |status| status["state"] == "online" && pid(status) != before);
         before = pid(&status);
@@ -511,7 +503,7 @@ fn a_folder_in_the_place_of_a_spec_or_a_memory_is_said_and_left() {
         let whole = fs::read(&path).expect("saved");
         fs::remove_file(&path).expect("ours");
         fs::create_dir(&path).expect("ours");
-        bed::kill(monitor(&bed, &app));
+        bed::kill(kernel::monitor(&bed, &app));
         let status = bed.until(&app, "in trouble", |status| {
             status["reason"].as_str().is_some_and(|reason| reason.contains(says))
         });

@@ -144,7 +144,7 @@ fn a_program_that_throws_after_a_flood_loses_no_line() {
     fs::write(app.home.join("app.js"), script).expect("ours");
     bed.profile(&app, &["node", "app.js"], "[restart]\npolicy = \"never\"\n");
     bed.start(&app);
-    let monitor = rustix::process::Pid::from_raw(monitor(&bed, &app)).expect("a pid");
+    let monitor = rustix::process::Pid::from_raw(kernel::monitor(&bed, &app)).expect("a pid");
     let signal = |signal| rustix::process::kill_process(monitor, signal).expect("ours");
     signal(rustix::process::Signal::STOP);
     fs::write(app.home.join("go"), "").expect("ours");
@@ -191,7 +191,7 @@ fn however_fast_it_writes_all_files_together_keep_their_bound() {
     let app =
         shell(&bed, "shop", "until test -e go; do sleep 0.01; done; yes | head -c 400M", rules);
     bed.start(&app);
-    let monitor = monitor(&bed, &app);
+    let monitor = kernel::monitor(&bed, &app);
     fs::write(app.home.join("go"), "").expect("ours");
     let begun = Instant::now();
     let mut most = 0;
@@ -205,13 +205,6 @@ fn however_fast_it_writes_all_files_together_keep_their_bound() {
     let peak: u64 = peak.trim().trim_end_matches(" kB").parse().expect("a number");
     assert!(peak < 24 << 10, "{peak} kB, in a build without optimisation");
     bed.end();
-}
-
-fn monitor(bed: &Bed, app: &App) -> i32 {
-    let title = format!("__monitor {} ", app.name);
-    let found = processes_of(bed.root()).into_iter().find(|line| line.contains(&title));
-    let line = found.unwrap_or_else(|| panic!("no monitor:\n{}", bed.daemon_log()));
-    line.split(' ').next().expect("a pid").parse().expect("a pid")
 }
 
 #[test]
@@ -396,7 +389,7 @@ fn lines_that_come_faster_than_they_are_kept_are_dropped_where_the_profile_says_
     let script = format!("until test -e go; do sleep 0.01; done; {SEQ} 1 30000; touch done");
     let app = shell(&bed, "shop", &script, "writable = [\".\"]\n[logs]\non-full = \"drop\"\n");
     bed.start(&app);
-    let monitor = rustix::process::Pid::from_raw(monitor(&bed, &app)).expect("a pid");
+    let monitor = rustix::process::Pid::from_raw(kernel::monitor(&bed, &app)).expect("a pid");
     let signal = |signal| rustix::process::kill_process(monitor, signal).expect("ours");
     signal(rustix::process::Signal::STOP);
     fs::write(app.home.join("go"), "").expect("ours");

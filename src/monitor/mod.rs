@@ -13,6 +13,7 @@ mod holder;
 mod instance;
 mod listeners;
 mod logs;
+mod make;
 mod measure;
 mod orders;
 mod ports;

@@ -4,19 +4,16 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::signal::Signal;
+use nix::sys::signalfd::SignalFd;
 use sd_notify::NotifyState;
 
-use super::Arguments;
 use super::blocked::Blocked;
 use super::control::{Client, Control};
-use super::handover::State;
 use super::holder::Told;
 use super::instance::{Remains, Running};
 use super::listeners::Listeners;
@@ -25,16 +22,13 @@ use super::measure::Samples;
 use super::probe::Probe;
 use super::refusals::Refusals;
 use super::start::Starter;
-use crate::cgroup::{self, Driver};
+use crate::cgroup::Driver;
 use crate::formats::memory_file::{self, Memory};
-use crate::formats::spec_file;
 use crate::lifecycle::{Environment, Event, Rules};
-use crate::model::{EnvName, EnvSpec, EventKind, LastExit, Places};
+use crate::model::{EnvName, EnvSpec, LastExit, Places};
 use crate::ports::Tenant;
-use crate::privilege::etc::Etc;
-use crate::sys::{clock, files, groups};
+use crate::sys::clock;
 use crate::wire::keep::ReloadFailed;
-use crate::wire::launch::Init;
 
 /// The number of a rehearsal's cgroup; instances count from 1.
 pub(super) const REHEARSAL: u32 = 0;
@@ -99,170 +93,10 @@ pub struct Monitor {
     pub(super) reloads: u64,
     pub(super) reload_failed: Option<ReloadFailed>,
     pub(super) told_of_no_refusals: bool,
-    signals: SignalFd,
-}
-
-/// What a monitor is made of.
-struct Parts {
-    name: EnvName,
-    places: Places,
-    spec: EnvSpec,
-    base: PathBuf,
-    driver: Box<dyn Driver>,
-    lock: File,
-    environment: Environment,
-    control: Control,
+    pub(super) signals: SignalFd,
 }
 
 impl Monitor {
-    /// Reads the spec, clears what an earlier monitor left, makes the cgroups, opens the socket.
-    ///
-    /// # Errors
-    /// The step that failed, in words for the operator.
-    pub(super) fn new(arguments: Arguments, init: Init, lock: File) -> Result<Self, String> {
-        let Arguments { name, places, group, sockets, .. } = arguments;
-        let path = places.spec(&name);
-        let spec = spec_file::read(&path)
-            .map_err(|e| format!("could not read the spec \"{}\": {e}", path.display()))?;
-        let driver = driver()?;
-        let base = match group {
-            Some(group) => group,
-            None => own_unit(driver.own_group().map_err(|e| e.to_string())?),
-        };
-        clear(driver.as_ref(), &base)?;
-        driver.prepare(&base, &spec.limits, std::process::id()).map_err(|e| e.to_string())?;
-
-        let memory_path = places.memory_of(&name);
-        let (memory, said) = memory_file::read(&memory_path)
-            .map_err(|e| format!("could not read \"{}\": {e}", memory_path.display()))?;
-        let socket = places.monitor(&name).join("sock");
-        let control = Control::listen(&socket)
-            .map_err(|e| format!("could not listen at \"{}\": {e}", socket.display()))?;
-        let environment = Environment::new(rules(&spec), memory.next_id);
-        let parts = Parts { name, places, spec, base, driver, lock, environment, control };
-        let mut monitor = Self::of(parts, init)?;
-        monitor.last_exit.clone_from(&memory.last_exit);
-        monitor.write_event(None, EventKind::MonitorStarted);
-        monitor.enter_wall();
-        monitor.adopt(sockets, memory.was_running);
-        if let Some(text) = said {
-            monitor.write_event(None, EventKind::Warning { text });
-        }
-        monitor.begin(&memory);
-        Ok(monitor)
-    }
-
-    /// Tries what could keep this program from going on, and changes nothing.
-    ///
-    /// # Errors
-    /// In words for the operator.
-    pub(super) fn try_out(state: &State, places: &Places) -> Result<(), String> {
-        driver()?;
-        Logs::open(&places.logs(state.name()), groups::operators())?;
-        state.try_wall(places)
-    }
-
-    /// Goes on where an older program in this process's place left off.
-    ///
-    /// # Errors
-    /// The step that failed, in words for the operator.
-    pub(super) fn resume(mut state: State, places: Places, init: Init) -> Result<Self, String> {
-        let lock = state.take_lock().map_err(|e| format!("could not keep the lock: {e}"))?;
-        let control = state.control.take().ok_or("no socket was handed over")?;
-        let control =
-            Control::resume(control).map_err(|e| format!("could not keep the socket: {e}"))?;
-        let parts = Parts {
-            name: state.name().clone(),
-            places,
-            spec: state.spec.clone(),
-            base: state.base.clone(),
-            driver: driver()?,
-            lock,
-            environment: state.environment.clone(),
-            control,
-        };
-        let mut monitor = Self::of(parts, init)?;
-        monitor.take_over(state)?;
-        Ok(monitor)
-    }
-
-    /// A monitor that holds nothing yet.
-    fn of(parts: Parts, init: Init) -> Result<Self, String> {
-        let Parts { name, places, spec, base, driver, lock, environment, control } = parts;
-        let signals = signals().map_err(|e| format!("could not take over the signals: {e}"))?;
-        let logs = places.logs(&name);
-        files::make_folder(&logs, 0o750)
-            .map_err(|e| format!("could not make the folder \"{}\": {e}", logs.display()))?;
-        // Operators read logs without root; a host without the group keeps them root's.
-        let operators = groups::operators();
-        let _ = std::os::unix::fs::chown(&logs, None, operators);
-        if operators.is_some() {
-            // A new file is theirs from its birth on: who follows opens it at once.
-            let mode = std::fs::Permissions::from_mode(0o2750);
-            let _ = std::fs::set_permissions(&logs, mode);
-        }
-        let mut logs = Logs::open(&logs, operators)?;
-        logs.follow(&spec, &places);
-        let etc = Etc { shared: places.etc_of_cages(), own: places.monitor(&name) };
-        let starter =
-            Starter::new(init, etc).map_err(|e| format!("could not open \"/dev/null\": {e}"))?;
-        Ok(Self {
-            environment,
-            starter,
-            logs,
-            control,
-            last_exit: None,
-            name,
-            places,
-            spec,
-            base,
-            driver,
-            lock,
-            heir: None,
-            running: BTreeMap::new(),
-            rehearsal: None,
-            samples: Samples::default(),
-            ends: 0,
-            pending: VecDeque::new(),
-            garbage: Vec::new(),
-            is_dirty: true,
-            is_ending: false,
-            tenant: None,
-            holds: false,
-            listeners: Listeners::default(),
-            refusals: Refusals::default(),
-            blocked: None,
-            probe: None,
-            told: Told::default(),
-            spec_before: None,
-            reloads: 0,
-            reload_failed: None,
-            told_of_no_refusals: false,
-            signals,
-        })
-    }
-
-    /// The first start. After a kill of the monitor before, the instance that died with it counts as
-    /// restarted, and its end is told.
-    fn begin(&mut self, memory: &Memory) {
-        for id in &memory.live {
-            self.record_lost(*id);
-        }
-        let rest = memory.rest.as_ref().filter(|rest| {
-            memory.was_running && !rest.boot.is_empty() && rest.boot == memory_file::this_boot()
-        });
-        if let Some(rest) = rest {
-            // The kill of a monitor is no order to try again.
-            self.environment.resume_rest(&rest.reason, rest.gave_up);
-            self.environment.resume_count(memory.restarts);
-            return;
-        }
-        self.step(&Event::Start);
-        if memory.was_running {
-            self.environment.resume_count(memory.restarts.saturating_add(1));
-        }
-    }
-
     /// Runs until it is asked to end and nothing is left; its connections are open still.
     ///
     /// # Errors
@@ -532,36 +366,6 @@ pub(super) fn launch_deadline(running: &Running) -> Option<Duration> {
 /// The rules of the state machine, out of the spec.
 pub(super) fn rules(spec: &EnvSpec) -> Rules {
     Rules { restart: spec.restart.clone(), grace: spec.stop.grace, instances: spec.instances }
-}
-
-fn driver() -> Result<Box<dyn Driver>, String> {
-    cgroup::detect(Path::new("/proc/self/mountinfo"), Path::new("/proc/self/cgroup"))
-        .map_err(|e| e.to_string())
-}
-
-fn signals() -> io::Result<SignalFd> {
-    let mut mask = SigSet::empty();
-    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT] {
-        mask.add(signal);
-    }
-    mask.thread_block()?;
-    Ok(SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?)
-}
-
-/// The unit's group, whether this process is still in it or already in its leaf.
-fn own_unit(group: PathBuf) -> PathBuf {
-    match group.parent() {
-        Some(unit) if group.ends_with("monitor") => unit.to_owned(),
-        _ => group,
-    }
-}
-
-/// Ends what a killed monitor left: its inits die with it, so this is for the rare rest.
-fn clear(driver: &dyn Driver, base: &Path) -> Result<(), String> {
-    for group in ["app", "init"].map(|group| base.join(group)) {
-        driver.kill(&group).and_then(|()| driver.remove(&group)).map_err(|e| e.to_string())?;
-    }
-    Ok(())
 }
 
 /// At least a millisecond, so that a moment just ahead is not spun for.

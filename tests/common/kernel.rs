@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::bed::{App, Bed, is_unified, patience};
+use crate::bed::{App, Bed, is_unified, patience, processes_of};
 
 /// The group of an environment below every hierarchy's root.
 fn group(bed: &Bed, app: &App) -> PathBuf {
@@ -97,4 +97,13 @@ pub fn events(bed: &Bed, app: &App, kind: &str) -> Vec<Value> {
 /// A line of TOML that lets the app write its own home.
 pub fn writable(app: &App) -> String {
     format!("writable = [\"{}\"]\n", app.home.display())
+}
+
+/// The pid of an environment's monitor.
+#[track_caller]
+pub fn monitor(bed: &Bed, app: &App) -> i32 {
+    let title = format!("__monitor {} ", app.name);
+    let found = processes_of(bed.root()).into_iter().find(|line| line.contains(&title));
+    let line = found.unwrap_or_else(|| panic!("no monitor:\n{}", bed.daemon_log()));
+    line.split(' ').next().expect("a pid").parse().expect("a pid")
 }
