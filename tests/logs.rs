@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use bed::{App, Bed, is_guest, patience, pid, processes_of};
+use bed::{App, Bed, is_guest, patience, pid};
 use scripts::python;
 
 /// An environment whose program is a shell script; it goes on sleeping after it.
