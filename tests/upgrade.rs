@@ -15,7 +15,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use bed::{App, Bed, get, is_guest, pid, processes_of};
+use bed::{App, Bed, get, is_guest, pid};
 use load::Load;
 use loaded::{CLIENTS, address, is_held, nothing_was_lost, server};
 use serde_json::Value;
@@ -42,10 +42,7 @@ fn install(program: &Path) {
 /// The program that the monitor of an environment runs.
 fn program_of(bed: &Bed, app: &App) -> (i32, u64) {
     use std::os::unix::fs::MetadataExt as _;
-    let title = format!("__monitor {} ", app.name);
-    let line = processes_of(bed.root()).into_iter().find(|line| line.contains(&title));
-    let line = line.unwrap_or_else(|| panic!("no monitor:\n{}", bed.daemon_log()));
-    let pid: i32 = line.split(' ').next().and_then(|n| n.parse().ok()).expect("a pid");
+    let pid = kernel::monitor(bed, app);
     (pid, fs::metadata(format!("/proc/{pid}/exe")).expect("it lives").ino())
 }
 

@@ -22,6 +22,14 @@ use std::path::{Path, PathBuf};
 
 use crate::model::Limits;
 
+/// The driver for the cgroups that are mounted where this process is.
+///
+/// # Errors
+/// Those of [`detect`].
+pub fn detect_own() -> Result<Box<dyn Driver>, CgroupError> {
+    detect(Path::new("/proc/self/mountinfo"), Path::new("/proc/self/cgroup"))
+}
+
 /// The driver for the cgroups that are mounted: `mountinfo` is `/proc/self/mountinfo`, `own` is
 /// `/proc/self/cgroup`, both parameters so that a test can bring its own tree.
 ///

@@ -26,7 +26,7 @@ mod show;
 mod state;
 mod wall;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
 
@@ -106,8 +106,7 @@ async fn run(options: Options) -> Result<Option<PathBuf>, String> {
     let mut on_term = signal(SignalKind::terminate()).map_err(|e| e.to_string())?;
     let mut on_int = signal(SignalKind::interrupt()).map_err(|e| e.to_string())?;
     let mut on_hup = signal(SignalKind::hangup()).map_err(|e| e.to_string())?;
-    let driver = cgroup::detect(Path::new("/proc/self/mountinfo"), Path::new("/proc/self/cgroup"))
-        .map_err(|e| e.to_string())?;
+    let driver = cgroup::detect_own().map_err(|e| e.to_string())?;
     let layout = Layout::choose(&options, driver.as_ref())?;
     layout.note(&options.places);
     let walls = Walls::build(&options, &layout, driver.as_ref());

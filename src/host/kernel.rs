@@ -49,7 +49,7 @@ fn judge_version(release: &str) -> Finding {
 
 /// The layout, and a finding for each thing that is weaker there.
 fn cgroups() -> Vec<Finding> {
-    let driver = cgroup::detect(Path::new("/proc/self/mountinfo"), Path::new("/proc/self/cgroup"));
+    let driver = cgroup::detect_own();
     match driver {
         Ok(driver) => judge_cgroups(driver.kind(), driver.degraded()),
         Err(error) => vec![Finding {

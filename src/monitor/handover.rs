@@ -94,11 +94,11 @@ struct Version {
     schema: u32,
 }
 
-/// Every version's.
+/// The whole of it; every version's begins with `schema`.
 #[derive(Debug, Serialize, Deserialize)]
-struct Document<T> {
+struct Document {
     schema: u32,
-    state: T,
+    state: State,
 }
 
 /// Reads what was handed over. It has the values of variables: closed, it is gone.
@@ -117,7 +117,7 @@ pub fn read(mut memory: File) -> Result<State, String> {
             version.schema
         ));
     }
-    let document: Document<State> = serde_json::from_slice(&bytes).map_err(|e| failed(e.into()))?;
+    let document: Document = serde_json::from_slice(&bytes).map_err(|e| failed(e.into()))?;
     Ok(document.state)
 }
 

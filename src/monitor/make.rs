@@ -191,8 +191,7 @@ impl Monitor {
 }
 
 fn driver() -> Result<Box<dyn Driver>, String> {
-    cgroup::detect(Path::new("/proc/self/mountinfo"), Path::new("/proc/self/cgroup"))
-        .map_err(|e| e.to_string())
+    cgroup::detect_own().map_err(|e| e.to_string())
 }
 
 fn signals() -> io::Result<SignalFd> {

@@ -1,11 +1,13 @@
 //! The environment's place behind the wall of ports.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
 
 use super::ports;
 use super::run::Monitor;
 use crate::model::{self, EventKind, Peer, PortLine, PortStatus, Protocol};
-use crate::ports::Wall;
+use crate::ports::{Tenant, Wall};
 use crate::sys::clock;
 
 /// What is left out of the wall of connections where a test says so.
@@ -18,28 +20,20 @@ impl Monitor {
     /// Finds the wall that the runner built. Without it the app binds as everybody does, and the journal
     /// says so.
     pub(super) fn enter_wall(&mut self) {
-        let group = self.driver.folder(&self.base);
-        let entered = Wall::find(&self.places.wall()).and_then(|wall| wall.enter(&group));
-        match entered {
-            Ok(tenant) => {
-                self.tenant = Some(tenant);
-                self.own_ports(true);
-            }
-            Err(error) => {
-                let text = format!("its ports are not guarded: no wall was found ({error})");
-                self.write_event(None, EventKind::Warning { text });
-            }
-        }
+        self.get_behind_wall(Wall::enter, true);
     }
 
     /// The same, for an environment that is behind it already: what runs is refused nothing meanwhile.
     pub(super) fn go_on_behind_wall(&mut self) {
+        self.get_behind_wall(Wall::go_on, self.holds);
+    }
+
+    fn get_behind_wall(&mut self, how: fn(Wall, &Path) -> io::Result<Tenant>, is_held: bool) {
         let group = self.driver.folder(&self.base);
-        let entered = Wall::find(&self.places.wall()).and_then(|wall| wall.go_on(&group));
-        match entered {
+        match Wall::find(&self.places.wall()).and_then(|wall| how(wall, &group)) {
             Ok(tenant) => {
                 self.tenant = Some(tenant);
-                self.own_ports(self.holds);
+                self.own_ports(is_held);
             }
             Err(error) => {
                 let text = format!("its ports are not guarded: no wall was found ({error})");

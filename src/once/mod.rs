@@ -68,8 +68,7 @@ fn run(once: Once, init: Init) -> Result<u8, String> {
     if let Some(terminal) = &terminal {
         spec.env.insert("TERM".to_owned(), terminal.clone());
     }
-    let driver = cgroup::detect(Path::new("/proc/self/mountinfo"), Path::new("/proc/self/cgroup"))
-        .map_err(|e| e.to_string())?;
+    let driver = cgroup::detect_own().map_err(|e| e.to_string())?;
     let before = driver.own_group().map_err(|e| e.to_string())?;
     let is_new = ticket.group.is_none() || ticket.is_new;
     let is_ours = is_new && ticket.group.is_some();

@@ -2,6 +2,9 @@
 //!
 //! All problems of a file are found in one run, and what could be read of a wrong profile is kept
 //! as [`Claims`], so that it can still be held against the other profiles.
+//!
+//! Every section is read in this one file, however long: what a key may be, and what it is when it is
+//! left out, stands in one place.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,5 @@
 //! `swrun doctor`: what this host offers, what is degraded, what to do.
 
-use std::path::Path;
-
 use serde::Serialize;
 
 use crate::cgroup;
@@ -25,7 +23,7 @@ struct Document {
 pub fn run(places: &Places, args: &Doctor, output: &mut Output) -> Ended {
     let findings = host::examine(places);
     let grade = Grade::of(&findings);
-    let driver = cgroup::detect(Path::new("/proc/self/mountinfo"), Path::new("/proc/self/cgroup"));
+    let driver = cgroup::detect_own();
     if args.json {
         let (cgroup, degraded) = match &driver {
             Ok(driver) => (Some(driver.kind().to_owned()), driver.degraded()),
