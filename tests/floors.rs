@@ -29,7 +29,7 @@ const FLOORS: &[(&str, &[&str])] = &[
         &["model", "sys", "policy", "formats", "cgroup", "profile", "host", "ports", "wire"],
     ),
     ("reader", &["model", "sys", "formats", "privilege", "profile"]),
-    ("pack", &["sys", "formats", "wire"]),
+    ("pack", &["sys", "formats", "cgroup", "wire"]),
     ("once", &["model", "sys", "formats", "privilege", "cgroup", "ports", "wire"]),
     ("sample", &[]),
     // doctor and check look for themselves, runner or not: hence `cgroup`, and `reader`, whose half

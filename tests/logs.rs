@@ -82,7 +82,9 @@ fn follow(bed: &Bed, app: &App, into: &Path) -> Follower {
     let file = File::create(into).expect("ours");
     let mut command = Command::new(bed::swrun());
     command.arg("--root").arg(bed.root());
-    command.args(["logs", &app.name, "--out", "--raw"]).stdout(file).stdin(Stdio::null());
+    // All that is there, too: it may begin when much has been written.
+    let words = ["logs", &app.name, "--out", "--raw", "-n", "100000000"];
+    command.args(words).stdout(file).stdin(Stdio::null());
     Follower(command.spawn().expect("it starts"))
 }
 
@@ -405,5 +407,29 @@ fn lines_that_come_faster_than_they_are_kept_are_dropped_where_the_profile_says_
         let told: Option<u64> = events().iter().map(|event| event["lines"].as_u64()).sum();
         told == Some(lost)
     });
+    bed.end();
+}
+
+#[test]
+fn long_lines_of_several_instances_stay_whole() {
+    let bed = Bed::running();
+    let script = r"
+own = os.environ['SWRUN_INSTANCE'].encode()[-1:]
+for number in range(300):
+    line = own * 50_000 + b'\n'
+    # In several writes, as by a program whose buffer is smaller.
+    for start in range(0, len(line), 9_000):
+        os.write(1, line[start:start + 9_000])
+os.write(2, b'done\n')
+time.sleep(900)
+";
+    let app = python(&bed, "shop", script, "instances = 3\n");
+    bed.swrun(&["start", "--no-wait", &app.name]);
+    kernel::until("all are done", || bed.log(&app, "err.log").len() == 3);
+    let kept = raw(&bed, &app);
+    let lines: Vec<&[u8]> = kept.split(|byte| *byte == b'\n').filter(|l| !l.is_empty()).collect();
+    let is_whole = |line: &&[u8]| line.len() == 50_000 && line.iter().all(|byte| *byte == line[0]);
+    let whole = lines.iter().copied().filter(is_whole).count();
+    assert_eq!((lines.len(), whole), (900, 900));
     bed.end();
 }

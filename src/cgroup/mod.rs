@@ -99,6 +99,16 @@ pub trait Driver: std::fmt::Debug {
     /// The group could not be made or joined.
     fn join(&self, group: &Path, pid: u32) -> Result<(), CgroupError>;
 
+    /// Gives `group` the least share of the CPUs, where groups share them: nice(2) only counts among the
+    /// processes of one group.
+    ///
+    /// # Errors
+    /// The kernel refused it.
+    fn yield_cpu(&self, group: &Path) -> Result<(), CgroupError> {
+        let weight = self.folder(group).join("cpu.weight");
+        files::write_if_there(&weight, "1", "lower the share of the CPUs with")
+    }
+
     /// Makes the group of instance `id` with its memory limits (ceiling, group kill, no swap, soft
     /// ceiling), and hands out all that a start into it needs.
     ///

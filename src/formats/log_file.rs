@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use super::log_line::{LONGEST_LINE, Piece, parse_line};
+use super::log_line::{LONGEST_LINE, OWN, Piece, parse_line};
 use super::log_store::{Body, Older};
 
 /// The longest entry put together from pieces, in bytes; a longer one comes as several.
@@ -35,10 +35,16 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Whether more of the same line follows in the next entry.
+    /// Whether the line ends here: not if more of it follows, nor if the app's death cut it short.
     #[must_use]
-    pub fn goes_on(&self) -> bool {
-        self.goes_on
+    pub fn has_end(&self) -> bool {
+        !self.goes_on && !self.cut_short
+    }
+
+    /// Whether swrun says it itself.
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        self.instance == Some(OWN)
     }
 
     pub(super) fn from_line(offset: u64, line: &[u8]) -> Self {

@@ -78,6 +78,10 @@ impl FollowedLog {
                         .skip(usize::from(is_own))
                         .map(|older| Link::Older(older.clone()))
                         .collect();
+                    // The monitor may write to the old one until it has looked (logrotate(8), `create`).
+                    if links.is_empty() && current.metadata()?.len() == 0 {
+                        return Ok(None);
+                    }
                     links.push(Link::Reader(LogReader::new(current, 0, u64::MAX)));
                     self.successors = Some((links, last_of(&older)));
                 }
@@ -220,6 +224,17 @@ mod tests {
         append(&old, "four");
         append(&path, "five");
         assert_eq!(read_until(&mut log, &watcher, "five"), ["three", "four", "five"]);
+
+        // logrotate(8) with `create`: the monitor writes on until it sees that the file is another.
+        let moved = folder.path().join("out.log.2");
+        rename(&path, &moved).expect("renamed");
+        File::create(&path).expect("created");
+        assert_eq!(log.next_entry().expect("readable"), None);
+        append(&moved, "late");
+        assert_eq!(read_until(&mut log, &watcher, "late"), ["late"]);
+        append(&moved, "later");
+        append(&path, "in the new one");
+        assert_eq!(read_until(&mut log, &watcher, "in the new one"), ["later", "in the new one"]);
 
         // A flush, then fewer bytes than before.
         append(&path, "six, which is a good deal longer than what follows it");

@@ -136,6 +136,7 @@ impl Monitor {
     }
 
     fn started(&mut self, id: u32) {
+        self.has_started = true;
         if id == REHEARSAL {
             if let Some(rehearsal) = &mut self.rehearsal {
                 rehearsal.succeeded = true;

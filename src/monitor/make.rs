@@ -164,6 +164,7 @@ impl Monitor {
             reloads: 0,
             reload_failed: None,
             told_of_no_refusals: false,
+            has_started: true,
             signals,
         })
     }
@@ -213,7 +214,7 @@ fn own_unit(group: PathBuf) -> PathBuf {
 
 /// Ends what a killed monitor left: its inits die with it, so this is for the rare rest.
 fn clear(driver: &dyn Driver, base: &Path) -> Result<(), String> {
-    for group in ["app", "init"].map(|group| base.join(group)) {
+    for group in ["app", "init", "pack"].map(|group| base.join(group)) {
         driver.kill(&group).and_then(|()| driver.remove(&group)).map_err(|e| e.to_string())?;
     }
     Ok(())

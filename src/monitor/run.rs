@@ -27,7 +27,7 @@ use crate::formats::memory_file::{self, Memory};
 use crate::lifecycle::{Environment, Event, Rules};
 use crate::model::{EnvName, EnvSpec, LastExit, Places};
 use crate::ports::Tenant;
-use crate::sys::clock;
+use crate::sys::{clock, memory};
 use crate::wire::keep::ReloadFailed;
 
 /// The number of a rehearsal's cgroup; instances count from 1.
@@ -93,6 +93,8 @@ pub struct Monitor {
     pub(super) reloads: u64,
     pub(super) reload_failed: Option<ReloadFailed>,
     pub(super) told_of_no_refusals: bool,
+    /// Something was started, and what that took is not given back yet.
+    pub(super) has_started: bool,
     pub(super) signals: SignalFd,
 }
 
@@ -119,7 +121,7 @@ impl Monitor {
         if let Some(tenant) = &mut self.tenant {
             tenant.leave();
         }
-        for group in ["app", "init"] {
+        for group in ["app", "init", "pack"] {
             let _ = self.driver.remove(&self.base.join(group));
         }
         Ok(self)
@@ -152,6 +154,10 @@ impl Monitor {
             if !self.is_ending {
                 let next = self.environment.next_id();
                 self.starter.prepare(self.driver.as_ref(), &self.base, &self.spec, next);
+            }
+            if std::mem::take(&mut self.has_started) {
+                // As much as all else of a monitor; no harm where it fails.
+                let _ = memory::give_back();
             }
         }
         for event in self.logs.settle(&self.spec.logs) {
@@ -220,8 +226,10 @@ impl Monitor {
             .chain(self.told.next_due(now))
             .chain(self.running.values().filter_map(|running| running.calls_rest_until(now)))
             .chain(self.running.values().flat_map(|running| {
-                let captures = [&running.out, &running.err].into_iter().flatten();
-                captures.filter_map(|capture| capture.rests_until(now)).collect::<Vec<_>>()
+                let captures = [(&running.out, Output::Out), (&running.err, Output::Err)];
+                captures.into_iter().filter_map(|(capture, output)| {
+                    self.logs.rests_until(capture.as_ref()?, output, now)
+                })
             }))
             .chain(self.probe.as_ref().map(Probe::next_due))
             .chain(self.blocked.as_ref().map(|blocked| blocked.next_look.0))
@@ -254,10 +262,13 @@ impl Monitor {
         let now = clock::monotonic();
         let rehearsal = self.rehearsal.as_ref().map(|r| (REHEARSAL, &r.running));
         for (id, running) in self.running.iter().map(|(id, r)| (*id, r)).chain(rehearsal) {
-            let captures = [(&running.out, Source::Out(id)), (&running.err, Source::Err(id))];
-            for (capture, source) in captures {
+            let captures = [
+                (&running.out, Output::Out, Source::Out(id)),
+                (&running.err, Output::Err, Source::Err(id)),
+            ];
+            for (capture, output, source) in captures {
                 if let Some(capture) = capture
-                    && capture.rests_until(now).is_none()
+                    && self.logs.rests_until(capture, output, now).is_none()
                 {
                     sources.push((source, capture.as_fd(), PollFlags::POLLIN));
                 }

@@ -2,12 +2,14 @@
 //! monitor starts. It reads and writes root's files in a folder of root's alone.
 #![forbid(unsafe_code)]
 
+use std::error::Error;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use crate::cgroup;
 use crate::formats::log_file::open_log;
 use crate::formats::log_pack::pack;
 use crate::formats::log_store::{PACKED, PARTIAL, older};
@@ -24,6 +26,7 @@ pub fn main() -> ExitCode {
     let _ = rustix::thread::set_name(c"swrun-pack");
     // Nothing waits for it.
     let _ = rustix::process::setpriority_process(None, 19);
+    let _ = give_way();
     // One at a time, and none without a monitor that knows of it.
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
     let lock = File::open(&folder);
@@ -41,6 +44,22 @@ pub fn main() -> ExitCode {
         }
     }
     code
+}
+
+/// nice(2) counts among the processes of one cgroup, or of one session (sched(7), autogroup): it gets one of its
+/// own of either, with the least share.
+fn give_way() -> Result<(), Box<dyn Error>> {
+    rustix::process::setsid()?;
+    // Not there on every kernel.
+    let _ = fs::write("/proc/self/autogroup", "19");
+    let driver = cgroup::detect_own()?;
+    let own = driver.own_group()?;
+    // The monitor started it.
+    let Some(base) = own.parent().filter(|_| own.ends_with("monitor")) else { return Ok(()) };
+    let group = base.join("pack");
+    driver.join(&group, std::process::id())?;
+    driver.yield_cpu(&group)?;
+    Ok(())
 }
 
 fn pack_all(log: &Path) -> io::Result<()> {

@@ -12,6 +12,7 @@ pub mod fork;
 pub mod groups;
 pub mod keyring;
 pub mod landlock;
+pub mod memory;
 pub mod mount;
 pub mod notify;
 pub mod passed;

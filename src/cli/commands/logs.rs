@@ -44,6 +44,7 @@ pub fn run(places: &Places, logs: &Logs, output: &mut Output) -> Ended {
         environments: Vec::new(),
         sources: Vec::new(),
         unreadable: 0,
+        unended: None,
     };
     let is_of_a_time = logs.since.is_some() || logs.until.is_some();
     let lines = logs.lines.unwrap_or(if is_of_a_time { usize::MAX } else { LINES });
@@ -95,7 +96,12 @@ struct Viewer<'a> {
     environments: Vec<EnvName>,
     sources: Vec<Source>,
     unreadable: usize,
+    /// With `--raw`: whose line was shown last without its end.
+    unended: Option<Writer>,
 }
+
+/// The environment by its index, the stream and the instance.
+type Writer = (usize, Stream, Option<u32>);
 
 /// So that reading and showing can fail in one function.
 struct Stopped(Failure);
@@ -137,8 +143,17 @@ impl Viewer<'_> {
         let has_names = output.terminal || names.len() > 1;
         let widest = names.iter().map(|name| name.as_str().len()).max();
         let look = Look { name_width: widest.filter(|_| has_names), ..look };
+        let unended = &mut self.unended;
         let shown = drain(&mut self.sources, &self.filter, |source, entry| {
             let name = names[source.index].as_str();
+            if look.raw && !entry.is_own() {
+                let writer = (source.index, source.stream, entry.instance);
+                // The line of another does not go on with it.
+                if unended.take().is_some_and(|unended| unended != writer) {
+                    output.bytes(b"\n").map_err(Stopped)?;
+                }
+                *unended = (!entry.has_end()).then_some(writer);
+            }
             output.bytes(&look.line(entry, name, source.index, source.stream)).map_err(Stopped)
         });
         shown.map_err(|Stopped(failure)| failure)?;

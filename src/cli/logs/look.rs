@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::cli::show::table::Style;
 use crate::formats::clean::{clean_into, clean_json, clean_keeping_colours};
 use crate::formats::log_file::Entry;
-use crate::formats::log_line::{OWN, time_text};
+use crate::formats::log_line::time_text;
 
 /// Which of the two outputs of an app.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -60,11 +60,10 @@ impl Look {
     pub fn line(&self, entry: &Entry, name: &str, index: usize, stream: Stream) -> Vec<u8> {
         if self.raw {
             // What swrun says there itself is not the app's.
-            if entry.instance == Some(OWN) {
+            if entry.is_own() {
                 return Vec::new();
             }
-            // A line that the app's death cut short had no end.
-            let end: &[u8] = if entry.cut_short || entry.goes_on() { b"" } else { b"\n" };
+            let end: &[u8] = if entry.has_end() { b"\n" } else { b"" };
             return [&entry.text, end].concat();
         }
         let time = entry.at_millis.map(time_text);

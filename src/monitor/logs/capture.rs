@@ -18,7 +18,8 @@ use crate::sys::clock;
 /// What a pipe holds while the monitor is busy, in bytes: the most that the kernel allows without
 /// CAP_SYS_RESOURCE (pipe(7)). A crash loses nothing of it.
 const PIPE_BYTES: usize = 1 << 20;
-const READ_BYTES: usize = 64 << 10;
+/// At once: larger writes into the file cost the kernel less.
+const READ_BYTES: usize = 128 << 10;
 
 /// With `on-full = "drop"` lines are dropped from here on, since the app is about to wait: a pipe is full when its
 /// pages are, and each may be little more than half used.
@@ -43,6 +44,8 @@ pub struct Capture {
     pipe: File,
     instance: u32,
     partial: Vec<u8>,
+    /// A piece of it is in the file already.
+    is_in_line: bool,
     /// Lines are dropped, the rest of this one too.
     is_dropping: bool,
     /// Not read before: an app that writes line by line would wake the monitor for each.
@@ -56,6 +59,8 @@ pub struct CaptureState {
     pipe: RawFd,
     instance: u32,
     partial: Vec<u8>,
+    #[serde(default)]
+    is_in_line: bool,
     is_dropping: bool,
 }
 
@@ -73,6 +78,7 @@ pub fn pipe(instance: u32) -> io::Result<(Capture, OwnedFd)> {
         pipe: read.into(),
         instance,
         partial: Vec::new(),
+        is_in_line: false,
         is_dropping: false,
         rests_until: Duration::ZERO,
     };
@@ -112,6 +118,7 @@ impl Capture {
             pipe: number(self.pipe.as_fd()),
             instance: self.instance,
             partial: self.partial.clone(),
+            is_in_line: self.is_in_line,
             is_dropping: self.is_dropping,
         }
     }
@@ -121,9 +128,9 @@ impl Capture {
     /// # Errors
     /// The descriptor is not there.
     pub fn resume(state: CaptureState) -> io::Result<Self> {
-        let CaptureState { pipe, instance, partial, is_dropping } = state;
-        let rests_until = Duration::ZERO;
-        Ok(Self { pipe: one(pipe)?.into(), instance, partial, is_dropping, rests_until })
+        let CaptureState { pipe, instance, partial, is_in_line, is_dropping } = state;
+        let (pipe, rests_until) = (one(pipe)?.into(), Duration::ZERO);
+        Ok(Self { pipe, instance, partial, is_in_line, is_dropping, rests_until })
     }
 
     /// Reads once and writes the whole lines.
@@ -175,10 +182,21 @@ impl Capture {
             self.take(line, &mut taken);
             taken.add(Piece::Whole, &self.partial);
             self.partial.clear();
+            self.is_in_line = false;
         }
         self.take(rest, &mut taken);
         taken.write();
         flow
+    }
+
+    /// The instance that writes.
+    pub fn instance(&self) -> u32 {
+        self.instance
+    }
+
+    /// Whether the file has a piece of a line whose end has not come.
+    pub fn is_in_line(&self) -> bool {
+        self.is_in_line
     }
 
     /// Until when it is left alone; `None`: it is to be read as soon as there is something.
@@ -193,6 +211,7 @@ impl Capture {
             self.partial.extend_from_slice(head);
             taken.add(Piece::GoesOn, &self.partial);
             self.partial.clear();
+            self.is_in_line = true;
             text = tail;
         }
         self.partial.extend_from_slice(text);
@@ -203,12 +222,13 @@ impl Capture {
             self.is_dropping = true;
             // It counts with its end.
             self.partial.clear();
+            self.is_in_line = false;
         }
     }
 
     /// Keeps a line that has no end.
     fn cut_short(&mut self, sink: &mut Sink<'_>) {
-        if self.partial.is_empty() {
+        if self.partial.is_empty() && !self.is_in_line {
             return;
         }
         let lines = &mut sink.scratch.lines;

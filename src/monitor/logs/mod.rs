@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
 
 pub use capture::{Capture, CaptureState, pipe};
@@ -33,6 +34,15 @@ const TELL_LOSSES_EVERY: Duration = Duration::from_secs(5);
 /// The same of lines that the host's own logs did not take.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
+/// How long a packer that was killed is waited for, in milliseconds.
+const PACKER_ENDS_WITHIN: u8 = 250;
+
+/// How long the other instances wait for the end of a line that came in pieces.
+const LINE_ENDS_WITHIN: Duration = Duration::from_millis(100);
+
+/// From one pipe, before the monitor looks what else there is: half a millisecond's work.
+const READS: usize = 4;
+
 /// The logs of an environment.
 #[derive(Debug)]
 pub struct Logs {
@@ -41,6 +51,8 @@ pub struct Logs {
     scratch: Scratch,
     forward: Forward,
     folder: PathBuf,
+    /// In each file at most one line that came in pieces and has not ended.
+    open_lines: [Option<OpenLine>; 2],
     packer: Option<Packer>,
     is_to_pack: bool,
     /// It was said that nothing can be written.
@@ -49,6 +61,13 @@ pub struct Logs {
     losses_untold_until: Duration,
     /// What the host's own logs did not take is not told before.
     quiet_until: Duration,
+}
+
+/// A line that came in pieces, and whose end is awaited for a moment.
+#[derive(Debug, Clone, Copy)]
+struct OpenLine {
+    instance: u32,
+    until: Duration,
 }
 
 /// What goes over to another program in this process's place: the files it opens itself.
@@ -83,6 +102,7 @@ impl Logs {
             scratch: Scratch::default(),
             forward: Forward::default(),
             folder: folder.to_owned(),
+            open_lines: [None; 2],
             packer: None,
             is_to_pack: false,
             is_told: false,
@@ -113,19 +133,52 @@ impl Logs {
         }
     }
 
-    /// Reads once from a pipe; it is gone when every writer is.
+    /// Takes what is in a pipe, or much of it; it is gone when every writer is.
     pub fn pump(&mut self, slot: &mut Option<Capture>, output: Output, rules: &LogRules) {
         let Some(capture) = slot else { return };
-        let flow = capture.pump(&mut self.sink(output, rules));
-        self.tidy_if_put_aside(rules);
+        let now = clock::monotonic();
+        if self.rests_until(capture, output, now).is_some() {
+            return;
+        }
+        let was_in_line = capture.is_in_line();
+        let mut flow = Flow::More;
+        for _ in 0..READS {
+            flow = capture.pump(&mut self.sink(output, rules));
+            self.tidy_if_put_aside(rules);
+            if flow != Flow::More {
+                break;
+            }
+        }
+        let open_line = &mut self.open_lines[output as usize];
+        let instance = capture.instance();
+        if !capture.is_in_line() {
+            open_line.take_if(|open| open.instance == instance);
+        } else if !was_in_line {
+            // Once for a line: one without end holds nobody up for longer.
+            *open_line = Some(OpenLine { instance, until: now + LINE_ENDS_WITHIN });
+        }
         if flow == Flow::Ended {
             self.finish(slot, output, rules);
         }
     }
 
+    /// Until when a pipe is left alone; `None`: it is to be read as soon as there is something. The pieces of a
+    /// line stand together, so long as they come together.
+    pub fn rests_until(
+        &self,
+        capture: &Capture,
+        output: Output,
+        now: Duration,
+    ) -> Option<Duration> {
+        let other = self.open_lines[output as usize]
+            .filter(|open| open.instance != capture.instance() && open.until > now);
+        capture.rests_until(now).max(other.map(|open| open.until))
+    }
+
     /// Takes what is left in the pipe of an instance that is dead.
     pub fn finish(&mut self, slot: &mut Option<Capture>, output: Output, rules: &LogRules) {
         if let Some(capture) = slot.take() {
+            self.open_lines[output as usize].take_if(|open| open.instance == capture.instance());
             capture.finish(&mut self.sink(output, rules));
             self.tidy_if_put_aside(rules);
         }
@@ -250,12 +303,84 @@ impl Logs {
         }
     }
 
-    /// Ends it; what it was at is packed another time.
+    /// Ends it; what it was at is packed another time. Where the kernel does not let go of it (a disk that hangs)
+    /// it ends by itself, after its present call.
     pub fn end_packer(&mut self) {
-        if let Some(packer) = &mut self.packer {
-            let _ = packer.child.kill();
+        let Some(packer) = &mut self.packer else { return };
+        let _ = packer.child.kill();
+        self.is_to_pack = true;
+        let mut asked = [PollFd::new(packer.handle.as_fd(), PollFlags::POLLIN)];
+        if poll(&mut asked, PollTimeout::from(PACKER_ENDS_WITHIN)).is_ok_and(|ended| ended > 0) {
             self.take_packer();
-            self.is_to_pack = true;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::Write as _;
+
+    use super::*;
+    use crate::formats::log_line::{LONGEST_TEXT, parse_line};
+
+    #[test]
+    fn the_pieces_of_a_line_stand_together_if_they_come_together() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut logs = Logs::open(folder.path(), None).expect("writable");
+        let rules = LogRules::default();
+        let (one, one_end) = pipe(1).expect("a pipe");
+        let (two, two_end) = pipe(2).expect("a pipe");
+        let (mut one, mut two) = (Some(one), Some(two));
+        let (mut one_end, mut two_end) = (File::from(one_end), File::from(two_end));
+        let written = || {
+            let text = fs::read(folder.path().join("out.log")).expect("readable");
+            let lines = text.split_inclusive(|byte| *byte == b'\n');
+            lines.map(|line| parse_line(line).expect("of the form").instance).collect::<Vec<_>>()
+        };
+
+        one_end.write_all(&vec![b'x'; LONGEST_TEXT + 9]).expect("room");
+        two_end.write_all(b"another\n").expect("room");
+        logs.pump(&mut one, Output::Out, &rules);
+        logs.pump(&mut two, Output::Out, &rules);
+        assert_eq!(written(), [1]);
+        let waits = |logs: &Logs, capture: &Option<Capture>| {
+            let capture = capture.as_ref().expect("it is open");
+            logs.rests_until(capture, Output::Out, clock::monotonic())
+        };
+        let until = waits(&logs, &two).expect("it waits");
+        // The other output is another file.
+        let capture = two.as_ref().expect("it is open");
+        assert_eq!(logs.rests_until(capture, Output::Err, clock::monotonic()), None);
+
+        one_end.write_all(b"its end\n").expect("room");
+        while waits(&logs, &one).is_some() {
+            std::hint::spin_loop();
+        }
+        logs.pump(&mut one, Output::Out, &rules);
+        logs.pump(&mut two, Output::Out, &rules);
+        assert_eq!(written(), [1, 1, 2]);
+
+        // One without end holds the others up once, for a moment.
+        one_end.write_all(&vec![b'x'; LONGEST_TEXT + 9]).expect("room");
+        while waits(&logs, &one).is_some() {
+            std::hint::spin_loop();
+        }
+        logs.pump(&mut one, Output::Out, &rules);
+        two_end.write_all(b"another\n").expect("room");
+        let later = waits(&logs, &two).expect("it waits");
+        assert!(later > until);
+        while waits(&logs, &two).is_some() {
+            std::hint::spin_loop();
+        }
+        one_end.write_all(&vec![b'x'; LONGEST_TEXT]).expect("room");
+        logs.pump(&mut one, Output::Out, &rules);
+        assert_eq!(waits(&logs, &two), None);
+        logs.pump(&mut two, Output::Out, &rules);
+        assert_eq!(written(), [1, 1, 2, 1, 1, 2]);
+        // Nor does one that is dead.
+        drop(one_end);
+        logs.finish(&mut one, Output::Out, &rules);
+        assert_eq!(written(), [1, 1, 2, 1, 1, 2, 1]);
     }
 }
