@@ -2,6 +2,8 @@
 //! counted and compared byte by byte.
 
 mod bed;
+#[path = "common/disk.rs"]
+mod disk;
 #[path = "common/kernel.rs"]
 mod kernel;
 #[path = "common/scripts.rs"]
@@ -13,6 +15,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bed::{App, Bed, is_guest, patience, pid};
+use disk::Disk;
 use scripts::python;
 
 /// An environment whose program is a shell script; it goes on sleeping after it.
@@ -235,33 +238,6 @@ fn a_flush_empties_everything_and_loses_nothing_of_what_comes() {
     bed.ok(&["flush", "shop"]);
     assert_eq!((raw(&bed, &app), sizes(&folder(&bed, &app))), (Vec::new(), 0));
     bed.end();
-}
-
-/// A disk of its own, as small as it is told.
-struct Disk(PathBuf);
-
-impl Disk {
-    fn new(path: PathBuf, size: &str) -> Self {
-        fs::create_dir_all(&path).expect("ours");
-        let disk = Self(path);
-        disk.mount(&["-t", "tmpfs", "-o", &format!("size={size},mode=750"), "logs"]);
-        disk
-    }
-
-    fn grow(&self, size: &str) {
-        self.mount(&["-o", &format!("remount,size={size}")]);
-    }
-
-    fn mount(&self, words: &[&str]) {
-        let done = Command::new("mount").args(words).arg(&self.0).status();
-        assert!(done.is_ok_and(|status| status.success()), "mount");
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
 }
 
 /// The numbers up to `last` in order, and where some are missing swrun says how many and why; their count.

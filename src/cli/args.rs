@@ -158,6 +158,9 @@ pub struct Check {
 /// `swrun setup`.
 #[derive(Debug, clap::Args)]
 pub struct Setup {
+    /// Also write the units of systemd, for a program that came without a package
+    #[arg(long)]
+    pub system: bool,
     /// Only say what would be done
     #[arg(long)]
     pub dry_run: bool,

@@ -34,7 +34,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cgroup;
 use crate::model::Places;
-use crate::sys::{files, groups};
+use crate::sys::{files, groups, memory};
 
 use launch::Layout;
 use registry::Runner;
@@ -69,6 +69,8 @@ pub fn main(options: Options) -> ExitCode {
         return fail("the runner must be started by root (try: sudo swrun daemon)");
     }
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    // Without the capability it is as any other.
+    let _ = memory::set_oom_score(memory::LAST);
     if !options.units
         && let Err(text) = scope::enter_if_needed()
     {

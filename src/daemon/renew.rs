@@ -2,13 +2,12 @@
 //! are not touched: their monitors go on, and the new runner finds them.
 
 use std::ffi::CString;
-use std::fs::Metadata;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::sys::command;
+use crate::sys::{command, files};
 
 /// How long the new program may take to say what it is.
 const TRIED_WITHIN: Duration = Duration::from_secs(3);
@@ -32,14 +31,12 @@ pub fn installed() -> Result<Option<PathBuf>, String> {
     if (there.dev(), there.ino()) == (own.dev(), own.ino()) {
         return Ok(None);
     }
-    for place in path.ancestors() {
-        if let Some(who) = open_to(&look(place)?) {
-            return Err(format!(
-                "\"{}\" is not executed, since {} can be changed by {who}",
-                path.display(),
-                place.display()
-            ));
-        }
+    if let Some((place, who)) = files::changed_by_others(&path).map_err(|e| e.to_string())? {
+        return Err(format!(
+            "\"{}\" is not executed, since {} can be changed by {who}",
+            path.display(),
+            place.display()
+        ));
     }
     // Of another kind of machine, or with a library that is not there: found out while this one is still here.
     let program = path.to_string_lossy();
@@ -52,18 +49,6 @@ pub fn installed() -> Result<Option<PathBuf>, String> {
 pub fn own() -> Option<(u64, u64)> {
     let found = std::fs::metadata("/proc/self/exe").ok()?;
     Some((found.dev(), found.ino()))
-}
-
-/// Who but root could put another thing in its place.
-fn open_to(found: &Metadata) -> Option<String> {
-    // In a folder with the sticky bit nobody takes what is another's (/tmp).
-    let is_sticky = found.is_dir() && found.mode() & 0o1000 != 0;
-    match found.mode() & 0o022 {
-        _ if found.uid() != 0 => Some(format!("uid {}", found.uid())),
-        0 => None,
-        _ if is_sticky => None,
-        _ => Some("others".to_owned()),
-    }
 }
 
 /// Executes it with the arguments of this process; returns only where that failed.

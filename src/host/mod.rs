@@ -8,6 +8,7 @@ mod privileges;
 mod resources;
 pub mod setup;
 mod software;
+pub mod units;
 
 use serde::Serialize;
 

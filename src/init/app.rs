@@ -16,7 +16,7 @@ use crate::model::{EnvSpec, Protocol, Wall};
 use crate::privilege::{filter, identity, landlock, limits};
 use crate::sys::files::read_beneath;
 use crate::sys::fork::{Birth, Child, fork};
-use crate::sys::{channel, keyring, signals};
+use crate::sys::{channel, keyring, memory, signals};
 use crate::wire::launch::{Failure, Launch, Step};
 
 /// The app's process, on its way to its exec.
@@ -127,6 +127,8 @@ fn become_app(
     tell: &OwnedFd,
 ) -> Result<(), Failure> {
     let spec = launch.spec;
+    // The monitor's is not for it; one that goes sooner than usual already stays so.
+    let _ = memory::set_oom_score(memory::USUAL);
     for join in joins {
         rustix::io::write(join, b"0").map_err(at("join the cgroup"))?;
     }

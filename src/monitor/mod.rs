@@ -30,7 +30,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::model::{EnvName, Places};
-use crate::sys::{files, passed};
+use crate::sys::{files, memory, passed};
 use crate::wire::launch::Init;
 
 /// The hidden role's word.
@@ -66,6 +66,8 @@ pub fn main(init: Init) -> ExitCode {
     // executed by.
     let _ = rustix::thread::set_name(c"swrun-monitor");
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    // Without the capability it is as any other.
+    let _ = memory::set_oom_score(memory::LAST);
     let name = arguments.name.clone();
     if let Some((memory, is_trial)) = arguments.handover.take() {
         return go_on(memory, is_trial, arguments, init);

@@ -47,14 +47,37 @@ struct Place {
 
 impl Place {
     fn make(driver: &dyn Driver, base: &Path, spec: &EnvSpec, id: u32) -> Result<Self, Failure> {
-        let refused = |e: CgroupError| Failure::new(e.to_string(), &e.source);
         let entry = driver.create_instance(base, id, &spec.limits).map_err(refused)?;
+        let made = Self::furnish(driver, base, spec, id, entry);
+        if made.is_err() {
+            // It would be in the way of the next try. Nobody is in it.
+            let _ = driver.remove(&base.join("app").join(id.to_string()));
+        }
+        made
+    }
+
+    fn furnish(
+        driver: &dyn Driver,
+        base: &Path,
+        spec: &EnvSpec,
+        id: u32,
+        entry: Entry,
+    ) -> Result<Self, Failure> {
         let watch = driver.watch(base, id, &spec.limits).map_err(refused)?;
         let pipe = || logs::pipe(id).map_err(|e| Failure::new("make a pipe", &e));
         let report = channel::pair().map_err(|e| Failure::new("make the report socket", &e))?;
         rustix::fs::fcntl_setfl(&report.0, rustix::fs::OFlags::NONBLOCK)
             .map_err(|e| Failure::new("make the report socket", &e.into()))?;
         Ok(Self { id, entry, watch, out: pipe()?, err: pipe()?, report })
+    }
+}
+
+fn refused(error: CgroupError) -> Failure {
+    let hint = error.hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
+    Failure {
+        step: format!("{} \"{}\"", error.doing, error.path.display()),
+        why: format!("{}{hint}", error.source),
+        errno: error.source.raw_os_error(),
     }
 }
 

@@ -13,7 +13,7 @@ use crate::cgroup;
 use crate::formats::log_file::open_log;
 use crate::formats::log_pack::pack;
 use crate::formats::log_store::{PACKED, PARTIAL, older};
-use crate::sys::files;
+use crate::sys::{files, memory};
 
 pub use crate::wire::pack::ROLE;
 
@@ -27,6 +27,7 @@ pub fn main() -> ExitCode {
     // Nothing waits for it.
     let _ = rustix::process::setpriority_process(None, 19);
     let _ = give_way();
+    let _ = memory::set_oom_score(memory::USUAL);
     // One at a time, and none without a monitor that knows of it.
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
     let lock = File::open(&folder);

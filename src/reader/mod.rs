@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use crate::formats::dotenv;
 use crate::privilege::identity;
 use crate::profile::{EnvFileFindings, EnvFileRequest};
-use crate::sys::files;
+use crate::sys::{files, memory};
 
 pub use crate::profile::READER_ROLE as ROLE;
 
@@ -17,6 +17,7 @@ pub fn main() -> ExitCode {
     let request =
         std::env::args().nth(2).and_then(|text| serde_json::from_str::<EnvFileRequest>(&text).ok());
     let Some(request) = request else { return ExitCode::from(2) };
+    let _ = memory::set_oom_score(memory::USUAL);
     // A caller that is not root reads with its own rights.
     if rustix::process::geteuid().is_root()
         && let Err((step, error)) = identity::become_user(&request.identity)

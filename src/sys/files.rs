@@ -171,3 +171,29 @@ pub fn read_beneath(base: &Path, path: &Path, longest: u64) -> io::Result<Vec<u8
 pub fn replace_lightly(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     replace_with(path, bytes, mode, false)
 }
+
+/// The first place on the way to `path` (itself included) that others than root can change, and who: what lies
+/// there is not to be executed as root.
+///
+/// # Errors
+/// Of stat(2), with the place.
+pub fn changed_by_others(path: &Path) -> io::Result<Option<(PathBuf, String)>> {
+    for place in path.ancestors() {
+        let found = fs::metadata(place).map_err(|error| {
+            let text = format!("could not look at \"{}\": {error}", place.display());
+            io::Error::new(error.kind(), text)
+        })?;
+        // In a folder with the sticky bit nobody takes what is another's (/tmp).
+        let is_sticky = found.is_dir() && found.mode() & 0o1000 != 0;
+        let who = match found.mode() & 0o022 {
+            _ if found.uid() != 0 => Some(format!("uid {}", found.uid())),
+            0 => None,
+            _ if is_sticky => None,
+            _ => Some("others".to_owned()),
+        };
+        if let Some(who) = who {
+            return Ok(Some((place.to_owned(), who)));
+        }
+    }
+    Ok(None)
+}

@@ -5,6 +5,21 @@ use std::io;
 
 use rustix::mm::{Advice, madvise};
 
+/// What runs environments goes last when the host has no memory left (proc_pid_oom_score_adj(5)).
+pub const LAST: i16 = -900;
+
+/// As likely as anything else.
+pub const USUAL: i16 = 0;
+
+/// How likely this process, and what it starts, is ended when the host has no memory left: from -1000 (never)
+/// to 1000.
+///
+/// # Errors
+/// To become less likely takes CAP_SYS_RESOURCE.
+pub fn set_oom_score(score: i16) -> io::Result<()> {
+    fs::write("/proc/self/oom_score_adj", score.to_string())
+}
+
 /// Gives back what was needed once: freed memory that the C library keeps (malloc_trim(3)), and the pages of the
 /// program and its libraries. What is used again is mapped again out of the page cache, without a disk. For a
 /// process of one thread that sits and waits.

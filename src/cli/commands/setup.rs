@@ -4,8 +4,10 @@ use crate::cli::args::Setup;
 use crate::cli::exit::{Ended, Exit, Failure};
 use crate::cli::output::Output;
 use crate::host::setup::apply;
-use crate::model::Places;
+use crate::host::units;
+use crate::model::{Places, SetupStep};
 use crate::profile::{self, HostFacts, Profile, SetupFacts};
+use crate::sys::command;
 
 /// Makes what is missing, a line each; with `--dry-run` only says so.
 pub fn run(places: &Places, args: &Setup, output: &mut Output) -> Ended {
@@ -13,6 +15,9 @@ pub fn run(places: &Places, args: &Setup, output: &mut Output) -> Ended {
         return Err(Failure::failed(
             "setup makes users and folders: run it as root (sudo swrun setup), or with --dry-run",
         ));
+    }
+    if args.system {
+        write_units(places, args.dry_run, output)?;
     }
     let collected = profile::collect(&[places.profiles(), places.ad_hoc_profiles()]);
     let readings: Vec<_> =
@@ -46,4 +51,39 @@ pub fn run(places: &Places, args: &Setup, output: &mut Output) -> Ended {
         output.line("nothing was done (--dry-run)")?;
     }
     Ok(Exit::Done)
+}
+
+/// The units of systemd that are missing, and has it take them up.
+fn write_units(places: &Places, is_dry: bool, output: &mut Output) -> Result<(), Failure> {
+    let program = std::env::current_exe().and_then(|path| path.canonicalize());
+    let program =
+        program.map_err(|e| Failure::failed(format!("the own program was not found: {e}")))?;
+    let units = units::missing(places.root(), &program).map_err(Failure::failed)?;
+    for unit in &units {
+        output.line(&format!("write the unit \"{}\"", unit.path.display()))?;
+        if !is_dry {
+            units::write(unit).map_err(|e| {
+                Failure::failed(format!("could not write \"{}\": {e}", unit.path.display()))
+            })?;
+        }
+    }
+    let profiles = places.profiles();
+    let folders = profiles.ancestors().take(2).filter(|folder| !folder.exists());
+    for folder in folders.collect::<Vec<_>>().into_iter().rev() {
+        let (path, owner) = (folder.to_owned(), "root".to_owned());
+        let step = SetupStep::MakeFolder { path, owner, mode: 0o755 };
+        output.line(&step.to_string())?;
+        if !is_dry {
+            apply(&step).map_err(|e| Failure::failed(e.to_string()))?;
+        }
+    }
+    let is_running = places.root().join("run/systemd/system").is_dir();
+    if !units.is_empty() && is_running {
+        output.line("systemctl daemon-reload")?;
+        if !is_dry {
+            command::run("systemctl", &["daemon-reload"])
+                .map_err(|e| Failure::failed(e.to_string()))?;
+        }
+    }
+    output.flush()
 }
