@@ -93,12 +93,10 @@ fn a_read_only_state_touches_no_app_and_orders_say_so() {
     bed.end();
 }
 
-/// A start failed for that reason.
-fn fails(bed: &Bed, app: &App, why: &str) -> bool {
-    let ends = kernel::events(bed, app, "ended");
-    let is_it =
-        |end: &Value| end["cause"] == "start-failed" && end["detail"].to_string().contains(why);
-    ends.iter().any(is_it)
+/// Says why it does not start. The journal may be out of reach as well.
+fn is_told(bed: &Bed, app: &App, why: &str) {
+    let told = |status: &Value| status["reason"].as_str().is_some_and(|text| text.contains(why));
+    bed.until(app, "it is told why it does not start", told);
 }
 
 /// prlimit(1): so many descriptors a process may have.
@@ -119,7 +117,7 @@ fn without_a_descriptor_left_a_start_waits_and_callers_too() {
     limit_descriptors(monitor, 16);
     let before = pid(&bed.status(&app));
     bed::kill(before);
-    kernel::until("it is told why it does not start", || fails(&bed, &app, "Too many open files"));
+    is_told(&bed, &app, "Too many open files");
     assert_eq!(i64::from(kernel::monitor(&bed, &app)), monitor);
     limit_descriptors(monitor, 1024);
     bed.until(&app, "it starts by itself", |status| status["state"] == "online");
@@ -186,8 +184,7 @@ fn without_a_process_left_a_start_waits() {
     pids.set("1");
     let before = pid(&bed.status(&app));
     bed::kill(before);
-    let why = "Resource temporarily unavailable";
-    kernel::until("it is told why it does not start", || fails(&bed, &app, why));
+    is_told(&bed, &app, "Resource temporarily unavailable");
     let status = bed.status(&app);
     assert_ne!(status["state"], "online", "{status:#}");
     pids.set("max");

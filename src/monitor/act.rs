@@ -346,6 +346,9 @@ impl Monitor {
             drop(mounts);
             let group = self.group_of(id);
             if let Err(error) = self.driver.remove(&group) {
+                if error.source.raw_os_error() != Some(libc::EBUSY) {
+                    self.starter.remove_later(id);
+                }
                 self.write_event(Some(id), EventKind::Warning { text: error.to_string() });
             }
         }

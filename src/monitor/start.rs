@@ -23,6 +23,8 @@ pub struct Starter {
     has_etc: bool,
     null: OwnedFd,
     ready: Option<Place>,
+    /// Cgroups in which nobody is any more, and that could not be removed then.
+    left: Vec<u32>,
 }
 
 /// How an instance is started.
@@ -48,21 +50,6 @@ struct Place {
 impl Place {
     fn make(driver: &dyn Driver, base: &Path, spec: &EnvSpec, id: u32) -> Result<Self, Failure> {
         let entry = driver.create_instance(base, id, &spec.limits).map_err(refused)?;
-        let made = Self::furnish(driver, base, spec, id, entry);
-        if made.is_err() {
-            // It would be in the way of the next try. Nobody is in it.
-            let _ = driver.remove(&base.join("app").join(id.to_string()));
-        }
-        made
-    }
-
-    fn furnish(
-        driver: &dyn Driver,
-        base: &Path,
-        spec: &EnvSpec,
-        id: u32,
-        entry: Entry,
-    ) -> Result<Self, Failure> {
         let watch = driver.watch(base, id, &spec.limits).map_err(refused)?;
         let pipe = || logs::pipe(id).map_err(|e| Failure::new("make a pipe", &e));
         let report = channel::pair().map_err(|e| Failure::new("make the report socket", &e))?;
@@ -89,7 +76,7 @@ impl Starter {
     pub fn new(init: Init, etc: Etc) -> io::Result<Self> {
         use rustix::fs::{Mode, OFlags};
         let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-        Ok(Self { init, etc, has_etc: false, null, ready: None })
+        Ok(Self { init, etc, has_etc: false, null, ready: None, left: Vec::new() })
     }
 
     /// Makes the place of the next instance ahead of time, so that a crash does not wait for it (a
@@ -99,7 +86,7 @@ impl Starter {
             return;
         }
         self.discard(driver, base);
-        self.ready = Place::make(driver, base, spec, id).ok();
+        self.ready = self.make_place(driver, base, spec, id).ok();
         // What it has now will do, where it cannot be brought up to date.
         self.has_etc |= self.etc.renew(spec).is_ok();
     }
@@ -107,9 +94,42 @@ impl Starter {
     /// Gives up the place that was made: the next instance is one of another spec.
     pub fn discard(&mut self, driver: &dyn Driver, base: &Path) {
         if let Some(Place { id, .. }) = self.ready.take() {
-            // Nobody is in it; and what is left all the same goes with the base.
-            let _ = driver.remove(&base.join("app").join(id.to_string()));
+            self.remove(driver, base, id);
         }
+    }
+
+    /// Removes the cgroup of a place in which nobody ever was; on a host that has no descriptor left that has to
+    /// wait.
+    fn remove(&mut self, driver: &dyn Driver, base: &Path, id: u32) {
+        self.left.push(id);
+        self.remove_left(driver, base);
+    }
+
+    /// Removes the cgroup of an instance that is dead at the next start: this host has nothing left to do it with.
+    pub fn remove_later(&mut self, id: u32) {
+        self.left.push(id);
+    }
+
+    fn remove_left(&mut self, driver: &dyn Driver, base: &Path) {
+        self.left.retain(|id| driver.remove(&base.join("app").join(id.to_string())).is_err());
+    }
+
+    fn make_place(
+        &mut self,
+        driver: &dyn Driver,
+        base: &Path,
+        spec: &EnvSpec,
+        id: u32,
+    ) -> Result<Place, Failure> {
+        let made = Place::make(driver, base, spec, id);
+        match &made {
+            // Somebody else's.
+            Err(failure) if failure.errno == Some(libc::EEXIST) => {}
+            // Half made it would be in the way of the next try.
+            Err(_) => self.remove(driver, base, id),
+            Ok(_) => self.remove_left(driver, base),
+        }
+        made
     }
 
     /// Starts instance `id`; a rehearsal does everything but execute the app.
@@ -133,7 +153,7 @@ impl Starter {
         }
         let place = match self.ready.take_if(|place| place.id == id) {
             Some(place) => place,
-            None => Place::make(driver, base, spec, id)?,
+            None => self.make_place(driver, base, spec, id)?,
         };
         let Place { entry, watch, out: (out, out_end), err: (err, err_end), report, .. } = place;
         let (report, report_end) = report;
