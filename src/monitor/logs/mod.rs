@@ -53,6 +53,8 @@ pub struct Logs {
     folder: PathBuf,
     /// In each file at most one line that came in pieces and has not ended.
     open_lines: [Option<OpenLine>; 2],
+    /// How long the end of one is awaited.
+    line_ends_within: Duration,
     packer: Option<Packer>,
     is_to_pack: bool,
     /// It was said that nothing can be written.
@@ -103,6 +105,7 @@ impl Logs {
             forward: Forward::default(),
             folder: folder.to_owned(),
             open_lines: [None; 2],
+            line_ends_within: LINE_ENDS_WITHIN,
             packer: None,
             is_to_pack: false,
             is_told: false,
@@ -155,7 +158,7 @@ impl Logs {
             open_line.take_if(|open| open.instance == instance);
         } else if !was_in_line {
             // Once for a line: one without end holds nobody up for longer.
-            *open_line = Some(OpenLine { instance, until: now + LINE_ENDS_WITHIN });
+            *open_line = Some(OpenLine { instance, until: now + self.line_ends_within });
         }
         if flow == Flow::Ended {
             self.finish(slot, output, rules);
@@ -328,6 +331,8 @@ mod tests {
     fn the_pieces_of_a_line_stand_together_if_they_come_together() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut logs = Logs::open(folder.path(), None).expect("writable");
+        // However slow this machine is.
+        logs.line_ends_within = Duration::from_secs(2);
         let rules = LogRules::default();
         let (one, one_end) = pipe(1).expect("a pipe");
         let (two, two_end) = pipe(2).expect("a pipe");
