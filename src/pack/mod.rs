@@ -47,10 +47,9 @@ pub fn main() -> ExitCode {
     code
 }
 
-/// nice(2) counts among the processes of one cgroup, or of one session (sched(7), autogroup): it gets one of its
+/// nice(2) counts among the processes of one cgroup, or of one session (sched(7), autogroup): it has one of its
 /// own of either, with the least share.
 fn give_way() -> Result<(), Box<dyn Error>> {
-    rustix::process::setsid()?;
     // Not there on every kernel.
     let _ = fs::write("/proc/self/autogroup", "19");
     let driver = cgroup::detect_own()?;

@@ -95,8 +95,8 @@ fn what_it_said(program: &str, output: &Output) -> io::Result<String> {
     Err(io::Error::other(format!("\"{program}\" failed ({}): {}", output.status, said.trim())))
 }
 
-/// Starts another process of swrun's own that goes on by itself: its own process group, so that a
-/// Ctrl-C at this terminal is not for it; its output goes to `log`. It has the descriptors `keeps` under
+/// Starts another process of swrun's own that goes on by itself: its own session, so that a Ctrl-C at this
+/// terminal is not for it, and its nice(2) counts (sched(7), autogroup); its output goes to `log`. It has the descriptors `keeps` under
 /// their numbers.
 ///
 /// # Errors
@@ -111,6 +111,8 @@ pub fn start(
     use std::os::unix::process::CommandExt as _;
     let mut command = Command::new(program);
     keep(&mut command, keeps);
+    // SAFETY: between fork and exec setsid(2) is allowed (signal-safety(7)); nothing is allocated.
+    unsafe { command.pre_exec(|| Ok(rustix::process::setsid().map(drop)?)) };
     command
         .arg0("swrun")
         .args(arguments)
@@ -118,7 +120,6 @@ pub fn start(
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)
-        .process_group(0)
         .spawn()
 }
 
