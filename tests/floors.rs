@@ -249,6 +249,7 @@ fn programs_are_run_by_name_alone_where_it_is_said() {
         .collect();
     let wanted = [
         "cgroup/tree.rs", // in its tests
+        "cli/commands/setup.rs",
         "cli/commands/startup.rs",
         "cli/demo/host.rs",
         "daemon/launch.rs",
