@@ -17,6 +17,15 @@ use serde_json::Value;
 
 const QUICK: &str = "[restart]\nfirst-delay = \"10ms\"\nmax-delay = \"100ms\"\n";
 
+/// A bed with one environment online.
+fn online() -> (Bed, App) {
+    let bed = Bed::running();
+    let app = bed.app("shop");
+    bed.probe(&app, QUICK);
+    bed.start(&app);
+    (bed, app)
+}
+
 /// A bed whose state lies on a disk of its own, with one environment online.
 fn with_disk() -> (Bed, App, Disk) {
     let bed = Bed::running();
@@ -108,10 +117,7 @@ fn limit_descriptors(pid: i64, limit: usize) {
 
 #[test]
 fn without_a_descriptor_left_a_start_waits_and_callers_too() {
-    let bed = Bed::running();
-    let app = bed.app("shop");
-    bed.probe(&app, QUICK);
-    bed.start(&app);
+    let (bed, app) = online();
     let monitor = i64::from(kernel::monitor(&bed, &app));
     // It has nearly thirty, and waits for ten of them: poll(2) takes no more than the limit.
     limit_descriptors(monitor, 16);
@@ -171,10 +177,7 @@ impl Drop for Pids {
 
 #[test]
 fn without_a_process_left_a_start_waits() {
-    let bed = Bed::running();
-    let app = bed.app("shop");
-    bed.probe(&app, QUICK);
-    bed.start(&app);
+    let (bed, app) = online();
     let monitor = kernel::monitor(&bed, &app);
     let Some(pids) = Pids::around(monitor) else {
         println!("skipped: there is no pids controller on v1");
@@ -203,11 +206,8 @@ fn score(pid: i64) -> i32 {
 
 #[test]
 fn an_app_goes_before_what_keeps_it_when_memory_is_short() {
-    let bed = Bed::running();
-    let app = bed.app("shop");
-    bed.probe(&app, QUICK);
-    let status = bed.start(&app);
-    assert_eq!(score(i64::from(pid(&status))), 0);
+    let (bed, app) = online();
+    assert_eq!(score(i64::from(pid(&bed.status(&app)))), 0);
     let keepers = [i64::from(bed.daemon_pid()), i64::from(kernel::monitor(&bed, &app))];
     // Without the capability, as on a machine that has it taken from root, they are as any other.
     let status = fs::read_to_string("/proc/self/status").expect("readable");

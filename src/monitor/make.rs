@@ -27,6 +27,7 @@ use crate::model::{EnvName, EnvSpec, EventKind, Places};
 use crate::privilege::etc::Etc;
 use crate::sys::{files, groups};
 use crate::wire::launch::Init;
+use crate::wire::pack;
 
 /// What a monitor is made of.
 struct Parts {
@@ -212,9 +213,12 @@ fn own_unit(group: PathBuf) -> PathBuf {
     }
 }
 
+/// The cgroups beside the monitor's own.
+pub(super) const GROUPS: [&str; 3] = ["app", "init", pack::GROUP];
+
 /// Ends what a killed monitor left: its inits die with it, so this is for the rare rest.
 fn clear(driver: &dyn Driver, base: &Path) -> Result<(), String> {
-    for group in ["app", "init", "pack"].map(|group| base.join(group)) {
+    for group in GROUPS.map(|group| base.join(group)) {
         driver.kill(&group).and_then(|()| driver.remove(&group)).map_err(|e| e.to_string())?;
     }
     Ok(())

@@ -18,6 +18,7 @@ use super::holder::Told;
 use super::instance::{Remains, Running};
 use super::listeners::Listeners;
 use super::logs::{Logs, Output};
+use super::make::GROUPS;
 use super::measure::Samples;
 use super::probe::Probe;
 use super::refusals::Refusals;
@@ -121,7 +122,7 @@ impl Monitor {
         if let Some(tenant) = &mut self.tenant {
             tenant.leave();
         }
-        for group in ["app", "init", "pack"] {
+        for group in GROUPS {
             let _ = self.driver.remove(&self.base.join(group));
         }
         Ok(self)

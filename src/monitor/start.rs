@@ -101,7 +101,7 @@ impl Starter {
     /// Removes the cgroup of a place in which nobody ever was; on a host that has no descriptor left that has to
     /// wait.
     fn remove(&mut self, driver: &dyn Driver, base: &Path, id: u32) {
-        self.left.push(id);
+        self.remove_later(id);
         self.remove_left(driver, base);
     }
 

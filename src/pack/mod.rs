@@ -15,6 +15,7 @@ use crate::formats::log_pack::pack;
 use crate::formats::log_store::{PACKED, PARTIAL, older};
 use crate::sys::{files, memory};
 
+use crate::wire::pack::GROUP;
 pub use crate::wire::pack::ROLE;
 
 /// Runs the role: `__pack FOLDER`.
@@ -56,7 +57,7 @@ fn give_way() -> Result<(), Box<dyn Error>> {
     let own = driver.own_group()?;
     // The monitor started it.
     let Some(base) = own.parent().filter(|_| own.ends_with("monitor")) else { return Ok(()) };
-    let group = base.join("pack");
+    let group = base.join(GROUP);
     driver.join(&group, std::process::id())?;
     driver.yield_cpu(&group)?;
     Ok(())

@@ -2,3 +2,6 @@
 
 /// The hidden role's word.
 pub const ROLE: &str = "__pack";
+
+/// Its cgroup, beside the monitor's.
+pub const GROUP: &str = "pack";

@@ -35,15 +35,7 @@ pub fn run(places: &Places, args: &Setup, output: &mut Output) -> Ended {
         .map_err(|e| Failure::failed(format!("the user database could not be asked: {e}")))?;
     let steps = profile::plan(&profiles, &facts);
     for step in &steps {
-        output.line(&step.to_string())?;
-        output.flush()?;
-        if !args.dry_run {
-            apply(step).map_err(|e| {
-                Failure::failed(format!(
-                    "{e}; what was done stays, and \"swrun setup\" goes on from there"
-                ))
-            })?;
-        }
+        take(step, args.dry_run, output)?;
     }
     if steps.is_empty() {
         output.line(&format!("{} profiles: everything they name is there", profiles.len()))?;
@@ -51,6 +43,18 @@ pub fn run(places: &Places, args: &Setup, output: &mut Output) -> Ended {
         output.line("nothing was done (--dry-run)")?;
     }
     Ok(Exit::Done)
+}
+
+/// Shows a step, and does it unless all is only to be shown.
+fn take(step: &SetupStep, is_dry: bool, output: &mut Output) -> Result<(), Failure> {
+    output.line(&step.to_string())?;
+    output.flush()?;
+    if is_dry {
+        return Ok(());
+    }
+    apply(step).map_err(|e| {
+        Failure::failed(format!("{e}; what was done stays, and \"swrun setup\" goes on from there"))
+    })
 }
 
 /// The units of systemd that are missing, and has it take them up.
@@ -72,10 +76,7 @@ fn write_units(places: &Places, is_dry: bool, output: &mut Output) -> Result<(),
     for folder in folders.collect::<Vec<_>>().into_iter().rev() {
         let (path, owner) = (folder.to_owned(), "root".to_owned());
         let step = SetupStep::MakeFolder { path, owner, mode: 0o755 };
-        output.line(&step.to_string())?;
-        if !is_dry {
-            apply(&step).map_err(|e| Failure::failed(e.to_string()))?;
-        }
+        take(&step, is_dry, output)?;
     }
     let is_running = places.root().join("run/systemd/system").is_dir();
     if !units.is_empty() && is_running {
