@@ -99,11 +99,7 @@ impl Monitor {
 
     pub(super) fn pump(&mut self, id: u32, output: Output) {
         let Some(running) = instance(&mut self.running, &mut self.rehearsal, id) else { return };
-        let slot = match output {
-            Output::Out => &mut running.out,
-            Output::Err => &mut running.err,
-        };
-        self.logs.pump(slot, output, &self.spec.logs);
+        self.logs.pump_in_order(&mut running.out, &mut running.err, output, &self.spec.logs);
     }
 
     pub(super) fn take_reports(&mut self, id: u32) {
