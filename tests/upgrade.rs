@@ -131,6 +131,30 @@ fn a_flood_of_lines_is_whole_over_an_upgrade() {
 }
 
 #[test]
+fn who_asks_while_the_runner_goes_over_is_answered() {
+    let (bed, program) = bed();
+    let app = bed.app("shop");
+    bed.profile(&app, &["/bin/sleep", "900"], "");
+    bed.start(&app);
+    let asked = std::thread::scope(|scope| {
+        let upgrades = scope.spawn(|| {
+            for _ in 0..10 {
+                install(&program);
+                bed.ok(&["upgrade"]);
+            }
+        });
+        let mut asked = 0;
+        while !upgrades.is_finished() {
+            bed.ok(&["status", "--json"]);
+            asked += 1;
+        }
+        asked
+    });
+    assert!(asked > 20, "{asked}");
+    bed.end();
+}
+
+#[test]
 fn what_cannot_take_over_leaves_the_old_one_in_charge() {
     let (bed, program) = bed();
     let app = server(&bed, "shop", "server.js", "");

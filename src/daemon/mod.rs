@@ -26,11 +26,12 @@ mod show;
 mod state;
 mod wall;
 
-use std::path::PathBuf;
+use std::os::fd::AsFd as _;
 use std::process::ExitCode;
 use std::rc::Rc;
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 
 use crate::cgroup;
 use crate::model::Places;
@@ -89,15 +90,16 @@ pub fn main(options: Options) -> ExitCode {
     let outcome = tokio::task::LocalSet::new().block_on(&runtime, run(options));
     match outcome {
         Ok(None) => ExitCode::SUCCESS,
-        // All that it had open is closed over the exec, its lock too.
-        Ok(Some(program)) => fail(&renew::execute(&program)),
+        // All that it had open but the socket is closed over the exec, its lock too.
+        Ok(Some(heir)) => fail(&renew::execute(&heir)),
         Err(text) => fail(&text),
     }
 }
 
-/// Runs until it is to end; gives the program that is to take its place.
-async fn run(options: Options) -> Result<Option<PathBuf>, String> {
+/// Runs until it is to end; gives what is to take its place.
+async fn run(options: Options) -> Result<Option<renew::Heir>, String> {
     let places = &options.places;
+    let left = renew::inherited();
     make_folders(places)?;
     let lock_path = places.lock();
     let lock = files::lock(&lock_path)
@@ -113,12 +115,16 @@ async fn run(options: Options) -> Result<Option<PathBuf>, String> {
     layout.note(&options.places);
     let walls = Walls::build(&options, &layout, driver.as_ref());
     let runner = Rc::new(Runner::new(options.places.clone(), layout, driver, walls)?);
-    let listener = server::listen(&options.places)?;
+    let listener = server::listen(&options.places, left)?;
+    let socket = listener.as_fd().try_clone_to_owned();
+    let socket = socket.map_err(|e| format!("could not keep the socket: {e}"))?;
     tokio::task::spawn_local(feed_watchdog());
     launch::reap_inherited();
     runner.begin().await;
     tokio::task::spawn_local(addresses::follow(Rc::clone(&runner)));
-    let server = tokio::task::spawn_local(server::serve(Rc::clone(&runner), listener));
+    let leaves: Rc<Notify> = Rc::default();
+    let serving = server::serve(Rc::clone(&runner), listener, Rc::clone(&leaves));
+    let server = tokio::task::spawn_local(serving);
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     tracing::info!("swrun {} is ready: {}", env!("CARGO_PKG_VERSION"), runner.summary());
     loop {
@@ -129,7 +135,9 @@ async fn run(options: Options) -> Result<Option<PathBuf>, String> {
             () = runner.renewed() => match renew::installed() {
                 Ok(Some(program)) => {
                     tracing::info!("\"{}\" takes over", program.display());
-                    return Ok(Some(program));
+                    leaves.notify_one();
+                    let _ = server.await;
+                    return Ok(Some(renew::Heir { program, socket }));
                 }
                 Ok(None) => {}
                 Err(text) => tracing::error!("not upgraded: {text}"),

@@ -1,16 +1,33 @@
 //! The runner's own upgrade: the program that is installed where this one came from takes its place. Environments
-//! are not touched: their monitors go on, and the new runner finds them.
+//! are not touched: their monitors go on, and the new runner finds them. Nor is who asks something meanwhile: the
+//! socket stays open, and the new runner lets in who waits there.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
+use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::sys::{command, files};
+use rustix::io::FdFlags;
+
+use crate::sys::{command, files, passed};
 
 /// How long the new program may take to say what it is.
 const TRIED_WITHIN: Duration = Duration::from_secs(3);
+
+/// The variable with the number of the socket that goes over to the new program.
+const SOCKET: &str = "SWRUN_SOCKET";
+
+/// What takes the runner's place, and what it is given.
+#[derive(Debug)]
+pub struct Heir {
+    /// The program.
+    pub program: PathBuf,
+    /// The listening socket.
+    pub socket: OwnedFd,
+}
 
 /// The program that is installed now; `None` where it is the one that runs.
 ///
@@ -22,7 +39,7 @@ pub fn installed() -> Result<Option<PathBuf>, String> {
     // What the kernel says of a file that was replaced (proc_pid_exe(5)).
     let bytes = link.as_os_str().as_bytes();
     let bytes = bytes.strip_suffix(b" (deleted)").unwrap_or(bytes);
-    let path = PathBuf::from(std::ffi::OsStr::from_bytes(bytes));
+    let path = PathBuf::from(OsStr::from_bytes(bytes));
     let look = |path: &Path| {
         std::fs::metadata(path)
             .map_err(|e| format!("could not look at the program \"{}\": {e}", path.display()))
@@ -52,13 +69,29 @@ pub fn own() -> Option<(u64, u64)> {
 }
 
 /// Executes it with the arguments of this process; returns only where that failed.
-pub fn execute(path: &Path) -> String {
-    let text = |bytes: &[u8]| CString::new(bytes).unwrap_or_default();
-    let program = text(path.as_os_str().as_bytes());
-    let arguments: Vec<CString> =
-        std::env::args_os().map(|argument| text(argument.as_bytes())).collect();
-    match nix::unistd::execv(&program, &arguments) {
+pub fn execute(heir: &Heir) -> String {
+    let program = heir.program.as_os_str();
+    match try_to_execute(program, &heir.socket) {
         Ok(never) => match never {},
-        Err(error) => format!("could not execute \"{}\": {error}", path.display()),
+        Err(error) => format!("could not execute \"{}\": {error}", program.display()),
     }
+}
+
+fn try_to_execute(program: &OsStr, socket: &OwnedFd) -> io::Result<std::convert::Infallible> {
+    let text = |bytes: &[u8]| CString::new(bytes).map_err(io::Error::from);
+    let arguments: Vec<CString> =
+        std::env::args_os().map(|argument| text(argument.as_bytes())).collect::<io::Result<_>>()?;
+    let mut variables: Vec<CString> = std::env::vars_os()
+        .filter(|(key, _)| key != SOCKET)
+        .map(|(key, value)| text(&[key.as_bytes(), b"=", value.as_bytes()].concat()))
+        .collect::<io::Result<_>>()?;
+    variables.push(text(format!("{SOCKET}={}", socket.as_raw_fd()).as_bytes())?);
+    rustix::io::fcntl_setfd(socket, FdFlags::empty())?;
+    Ok(nix::unistd::execve(&text(program.as_bytes())?, &arguments, &variables)?)
+}
+
+/// The socket that the program before this one left, if there was one: to be asked once, first of all.
+pub fn inherited() -> Option<OwnedFd> {
+    let number = std::env::var(SOCKET).ok()?.parse().ok()?;
+    passed::take(&[number]).ok()?.pop()
 }

@@ -3,13 +3,15 @@
 use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
 
 use super::answer::answer;
@@ -23,17 +25,23 @@ use crate::wire::frame::{self, LONGEST_REQUEST};
 /// How long a caller may take to send its request, and to read an answer.
 const REQUEST_WITHIN: Duration = Duration::from_secs(5);
 
+/// How long those who are let in hold up the end of the server.
+const LEFT_WITHIN: Duration = Duration::from_secs(1);
+
 /// Connections served at once, of all callers and of one that is not root.
 const MOST_CONNECTIONS: usize = 128;
 const MOST_OF_ONE_USER: usize = 16;
 
-/// Binds the socket; everybody may connect, since a deploy user may ask for its own environment: who
-/// is connected decides.
+/// Binds the socket, or goes on with the one that a runner before left, where it is the one of `places`.
+/// Everybody may connect, since a deploy user may ask for its own environment: who is connected decides.
 ///
 /// # Errors
 /// In words for the operator.
-pub fn listen(places: &Places) -> Result<UnixListener, String> {
+pub fn listen(places: &Places, left: Option<OwnedFd>) -> Result<UnixListener, String> {
     let path = places.socket();
+    if let Some(listener) = left.and_then(|socket| go_on(socket, &path)) {
+        return Ok(listener);
+    }
     // The runner's lock is held: a socket that is there is a dead runner's.
     files::remove_if_there(&path)
         .map_err(|e| format!("could not remove the old socket \"{}\": {e}", path.display()))?;
@@ -44,6 +52,14 @@ pub fn listen(places: &Places) -> Result<UnixListener, String> {
     Ok(listener)
 }
 
+/// Bound there, and it is still what is found there.
+fn go_on(socket: OwnedFd, path: &Path) -> Option<UnixListener> {
+    let listener = std::os::unix::net::UnixListener::from(socket);
+    let is_at_path = listener.local_addr().is_ok_and(|at| at.as_pathname() == Some(path));
+    listener.set_nonblocking(true).ok()?;
+    (is_at_path && path.exists()).then(|| UnixListener::from_std(listener).ok())?
+}
+
 /// A connection that is served.
 #[derive(Debug)]
 struct Guest {
@@ -52,9 +68,9 @@ struct Guest {
     is_silent: Cell<bool>,
 }
 
-/// Who is served now, the oldest first.
+/// Who is served now, the oldest first; and each time one leaves.
 #[derive(Debug, Default)]
-struct Guests(RefCell<Vec<(Rc<Guest>, AbortHandle)>>);
+struct Guests(RefCell<Vec<(Rc<Guest>, AbortHandle)>>, Notify);
 
 impl Guests {
     fn count(&self) -> usize {
@@ -84,14 +100,25 @@ impl Guests {
 
     fn leave(&self, guest: &Rc<Guest>) {
         self.0.borrow_mut().retain(|(other, _)| !Rc::ptr_eq(other, guest));
+        self.1.notify_one();
+    }
+
+    async fn all_left(&self) {
+        while self.count() > 0 {
+            self.1.notified().await;
+        }
     }
 }
 
-/// Serves for ever.
-pub async fn serve(runner: Rc<Runner>, listener: UnixListener) {
+/// Serves until `ends`; who was let in has a second more, and who was not waits at the socket.
+pub async fn serve(runner: Rc<Runner>, listener: UnixListener, ends: Rc<Notify>) {
     let guests: Rc<Guests> = Rc::default();
     loop {
-        let stream = match listener.accept().await {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = ends.notified() => break,
+        };
+        let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(error) => {
                 // No descriptor is left: those in use come back.
@@ -119,6 +146,7 @@ pub async fn serve(runner: Rc<Runner>, listener: UnixListener) {
         };
         guests.0.borrow_mut().push((guest, task.abort_handle()));
     }
+    let _ = tokio::time::timeout(LEFT_WITHIN, guests.all_left()).await;
 }
 
 async fn refuse(mut stream: UnixStream) {

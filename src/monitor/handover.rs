@@ -213,6 +213,9 @@ impl Monitor {
         self.logs.end_packer();
         self.starter.discard(self.driver.as_ref(), &self.base);
         self.take_refusals();
+        for event in self.refusals.take_all() {
+            self.write_event(None, event);
+        }
         let mut kept = Vec::new();
         let state = self.state((client, call), &mut kept);
         let mut memory = rustix::fs::memfd_create("swrun-handover", MemfdFlags::CLOEXEC)

@@ -90,6 +90,13 @@ impl Refusals {
         self.kinds.values().map(|untold| untold.at).min()
     }
 
+    /// All that is counted and not told, whenever it were to be; nothing is known of it afterwards.
+    pub fn take_all(&mut self) -> Vec<EventKind> {
+        let kinds = std::mem::take(&mut self.kinds);
+        let untold = kinds.iter().filter(|(_, untold)| untold.times > 0);
+        untold.map(|(kind, untold)| event(kind, untold.pid, untold.times)).collect()
+    }
+
     /// What is to be told by now; a kind that was quiet for a while is forgotten.
     pub fn due(&mut self, now: Duration) -> Vec<EventKind> {
         let mut events = Vec::new();
@@ -156,6 +163,18 @@ mod tests {
         assert_eq!(refusals.next_due(), Some(second(126)), "the one that was quiet is forgotten");
         assert!(refusals.due(second(126)).is_empty());
         assert_eq!(refusals.next_due(), None);
+    }
+
+    #[test]
+    fn what_is_not_told_yet_is_told_before_a_monitor_hands_over() {
+        let mut refusals = Refusals::default();
+        for pid in 1..4 {
+            refusals.add(refusal(80, pid), Duration::ZERO);
+        }
+        refusals.add(refusal(81, 1), Duration::ZERO);
+        let told: Vec<_> = refusals.take_all().iter().map(times).collect();
+        assert_eq!(told, [(3, 2)]);
+        assert!(refusals.take_all().is_empty());
     }
 
     #[test]

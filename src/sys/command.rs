@@ -3,10 +3,14 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags};
 
 /// Runs `program` (found in a fixed PATH, with a clean environment) and gives what it wrote.
 ///
@@ -17,7 +21,11 @@ pub fn run(program: &str, arguments: &[&str]) -> io::Result<String> {
     what_it_said(program, &output)
 }
 
-/// As [`run`], for a program that others can hold up: after `within` it is killed.
+/// How long a killed program may take to end; one that a hung disk holds does not end before that does.
+const KILLED_WITHIN: Duration = Duration::from_secs(1);
+
+/// As [`run`], for a program that others can hold up: after `within` it is killed, and after a second more it is
+/// left to itself.
 ///
 /// # Errors
 /// As [`run`], or `TimedOut`.
@@ -44,7 +52,8 @@ pub fn run_with_within(
         // SIGKILL ends a stopped process too; one that has ended needs none.
         let _ = child.kill();
     }
-    let status = child.wait()?;
+    let left = deadline.saturating_duration_since(Instant::now()) + KILLED_WITHIN;
+    let status = wait_within(&mut child, left)?.ok_or(io::ErrorKind::TimedOut)?;
     let stdout = read?;
     let mut stderr = Vec::new();
     if let Some(mut pipe) = child.stderr.take() {
@@ -53,20 +62,37 @@ pub fn run_with_within(
     what_it_said(program, &Output { status, stdout, stderr })
 }
 
+/// The status of a child that ends within that time.
+fn wait_within(child: &mut Child, within: Duration) -> io::Result<Option<ExitStatus>> {
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let pid = pid.ok_or(io::ErrorKind::InvalidInput)?;
+    let process = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
+    poll_until(&process, Instant::now() + within)?;
+    child.try_wait()
+}
+
+/// Whether something is to be read there before the deadline.
+fn poll_until(descriptor: impl AsFd, deadline: Instant) -> io::Result<bool> {
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let left = Timespec::try_from(left).map_err(io::Error::other)?;
+        let mut polled = [PollFd::new(&descriptor, PollFlags::IN)];
+        match rustix::event::poll(&mut polled, Some(&left)) {
+            Ok(count) => return Ok(count > 0),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
 /// The whole of a child's stdout. What it writes to stderr meanwhile waits in its pipe.
 fn read_until(child: &mut Child, deadline: Instant) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let Some(pipe) = &mut child.stdout else { return Ok(bytes) };
     let mut buffer = [0; 4096];
     loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let left = rustix::event::Timespec::try_from(left).map_err(io::Error::other)?;
-        let mut polled = [rustix::event::PollFd::new(pipe, rustix::event::PollFlags::IN)];
-        match rustix::event::poll(&mut polled, Some(&left)) {
-            Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
-            Ok(_) => {}
-            Err(rustix::io::Errno::INTR) => continue,
-            Err(error) => return Err(error.into()),
+        if !poll_until(&*pipe, deadline)? {
+            return Err(io::ErrorKind::TimedOut.into());
         }
         match pipe.read(&mut buffer)? {
             0 => return Ok(bytes),
@@ -161,5 +187,16 @@ mod tests {
         let hung = run_within("sh", &["-c", "kill -STOP $$"], Duration::from_millis(50));
         assert!(hung.is_err_and(|error| error.kind() == io::ErrorKind::TimedOut));
         assert!(begun.elapsed() < long);
+    }
+
+    /// As one that a hung disk holds: to nobody here is it killed.
+    #[test]
+    fn what_does_not_end_is_left() {
+        let mut child = clean("sleep", &["600"]).spawn().expect("sleep");
+        let waited = wait_within(&mut child, Duration::from_millis(20));
+        assert!(waited.is_ok_and(|status| status.is_none()));
+        child.kill().expect("ours");
+        let waited = wait_within(&mut child, Duration::from_secs(60));
+        assert!(waited.is_ok_and(|status| status.is_some_and(|status| !status.success())));
     }
 }
