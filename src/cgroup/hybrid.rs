@@ -13,7 +13,9 @@ use std::path::{Path, PathBuf};
 use super::layout::Layout;
 use super::parse::{self, FlatKeyed};
 use super::tree::{self, Tree};
-use super::{CgroupError, CpuReading, Driver, Entry, MemoryReading, Watch, files, v1, watch};
+use super::{
+    CgroupError, CpuReading, Driver, Entry, MemoryKinds, MemoryReading, Watch, files, v1, watch,
+};
 use crate::model::Limits;
 
 /// See the module.
@@ -223,6 +225,32 @@ impl Driver for Hybrid {
             pressure_avg10: group.and_then(|group| Tree::memory_pressure(&group)),
             ..self.last_memory(base, id)
         }
+    }
+
+    fn memory_kinds(&self, base: &Path, id: u32) -> MemoryKinds {
+        let Ok(folder) = Self::instance(&self.memory, base, id) else {
+            return MemoryKinds::default();
+        };
+        let text = |name: &str| files::measure(&folder.join(name)).unwrap_or_default();
+        let stat = text("memory.stat");
+        let stat = FlatKeyed::parse(&stat);
+        let shmem = stat.get("total_shmem");
+        let cache = stat.get("total_cache");
+        MemoryKinds {
+            current: self.memory_current(base, id),
+            anon: stat.get("total_rss"),
+            file: cache.zip(shmem).map(|(cache, shmem)| cache.saturating_sub(shmem)),
+            shmem,
+            kernel: parse::number(&text("memory.kmem.usage_in_bytes")),
+        }
+    }
+
+    fn pressure(&self, base: &Path) -> [Option<f64>; 3] {
+        self.tree.pressures(base)
+    }
+
+    fn io(&self, base: &Path) -> Option<(u64, u64)> {
+        self.tree.io(base)
     }
 
     fn last_memory(&self, base: &Path, id: u32) -> MemoryReading {

@@ -159,6 +159,15 @@ pub trait Driver: std::fmt::Debug {
     /// The memory of instance `id`.
     fn memory(&self, base: &Path, id: u32) -> MemoryReading;
 
+    /// The memory of instance `id` by kind: two files, for the history.
+    fn memory_kinds(&self, base: &Path, id: u32) -> MemoryKinds;
+
+    /// PSI `some avg10` of `base/app`, in percent: stalls for want of memory, of CPU, of I/O.
+    fn pressure(&self, base: &Path) -> [Option<f64>; 3];
+
+    /// Bytes that `base/app` read from and wrote to disks, where that is counted.
+    fn io(&self, base: &Path) -> Option<(u64, u64)>;
+
     /// Of a dead instance: `peak` and `oom_kills` alone, since a restart waits for it.
     fn last_memory(&self, base: &Path, id: u32) -> MemoryReading;
 
@@ -236,6 +245,21 @@ pub struct MemoryReading {
     pub oom_kills: Option<u64>,
     /// PSI `some avg10` of the group, in percent.
     pub pressure_avg10: Option<f64>,
+}
+
+/// Memory of an instance by kind, in bytes; what could not be read is `None`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MemoryKinds {
+    /// All that is charged.
+    pub current: Option<u64>,
+    /// Anonymous memory.
+    pub anon: Option<u64>,
+    /// Page cache, without `shmem`.
+    pub file: Option<u64>,
+    /// Shared memory and tmpfs.
+    pub shmem: Option<u64>,
+    /// The kernel's own for it.
+    pub kernel: Option<u64>,
 }
 
 /// CPU use of an environment in microseconds; what could not be read is `None`.

@@ -48,6 +48,19 @@ pub fn pressure_some_avg10(text: &str) -> Option<f64> {
     value.parse().ok().filter(|percent: &f64| percent.is_finite())
 }
 
+/// Bytes read and written, of all devices of an `io.stat` (Linux, Documentation/admin-guide/cgroup-v2.rst, "IO").
+/// An empty file is one of a group that did nothing yet.
+pub fn io(text: &str) -> Option<(u64, u64)> {
+    text.lines().try_fold((0_u64, 0_u64), |(read, written), line| {
+        let field = |name: &str| {
+            let found = line.split(' ').find_map(|field| field.strip_prefix(name));
+            // A device without counters has its number alone.
+            found.map_or(Some(0), |value| value.parse::<u64>().ok())
+        };
+        Some((read.checked_add(field("rbytes=")?)?, written.checked_add(field("wbytes=")?)?))
+    })
+}
+
 /// The words of a list (`cgroup.controllers`, `cgroup.subtree_control`).
 pub fn has_word(text: &str, word: &str) -> bool {
     text.split_whitespace().any(|other| other == word)
@@ -96,6 +109,14 @@ mod tests {
         assert_eq!(pressure_some_avg10(text), Some(1.25));
         assert_eq!(pressure_some_avg10("full avg10=9.00\n"), None);
         assert_eq!(pressure_some_avg10("some avg10=NaN\n"), None);
+    }
+
+    #[test]
+    fn bytes_of_all_devices_are_added_up() {
+        let text = "259:0 rbytes=4096 wbytes=8192 rios=1 wios=2 dbytes=0 dios=0\n8:0\n8:16 rbytes=1 wbytes=2\n";
+        assert_eq!(io(text), Some((4097, 8194)));
+        assert_eq!(io(""), Some((0, 0)));
+        assert_eq!(io("8:0 rbytes=x wbytes=1\n"), None);
     }
 
     #[test]

@@ -159,9 +159,24 @@ impl Tree {
 
     /// PSI `some avg10` of the memory of `folder`, in percent.
     pub fn memory_pressure(folder: &Path) -> Option<f64> {
-        let text = files::measure(&folder.join("memory.pressure"))?;
-        parse::pressure_some_avg10(&text)
+        pressure(folder, "memory.pressure")
     }
+
+    /// The same of `base/app`, for memory, CPU and I/O.
+    pub fn pressures(&self, base: &Path) -> [Option<f64>; 3] {
+        let Ok(folder) = self.folder(base) else { return [None; 3] };
+        let app = folder.join("app");
+        ["memory.pressure", "cpu.pressure", "io.pressure"].map(|name| pressure(&app, name))
+    }
+
+    /// Bytes read and written by `base/app`.
+    pub fn io(&self, base: &Path) -> Option<(u64, u64)> {
+        parse::io(&files::measure(&self.folder(base).ok()?.join("app/io.stat"))?)
+    }
+}
+
+fn pressure(folder: &Path, name: &str) -> Option<f64> {
+    parse::pressure_some_avg10(&files::measure(&folder.join(name))?)
 }
 
 /// The ids among the groups below the folder `app`; empty where it is not there.

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use super::parse::{self, FlatKeyed};
 use super::tree::{self, Tree};
 use super::v1::CPU_PERIOD;
-use super::{CgroupError, CpuReading, Driver, Entry, MemoryReading, Watch, files, watch};
+use super::{
+    CgroupError, CpuReading, Driver, Entry, MemoryKinds, MemoryReading, Watch, files, watch,
+};
 use crate::model::Limits;
 
 /// The controllers that the groups get where the host has them; memory is a must.
@@ -206,6 +208,32 @@ impl Driver for Unified {
             pressure_avg10: Tree::memory_pressure(&folder),
             ..self.last_memory(base, id)
         }
+    }
+
+    fn memory_kinds(&self, base: &Path, id: u32) -> MemoryKinds {
+        let stat = self.instance(base, id).ok();
+        let stat = stat.and_then(|folder| files::measure(&folder.join("memory.stat")));
+        let stat = stat.unwrap_or_default();
+        let stat = FlatKeyed::parse(&stat);
+        let shmem = stat.get("shmem");
+        // One number from Linux 5.18 on, its parts before.
+        let kernel = stat.get("kernel").or_else(|| stat.sum(&["slab"], &UNRECLAIMABLE_KERNEL[1..]));
+        MemoryKinds {
+            current: self.memory_current(base, id),
+            anon: stat.get("anon"),
+            // The kernel counts shared memory here, too.
+            file: stat.get("file").zip(shmem).map(|(file, shmem)| file.saturating_sub(shmem)),
+            shmem,
+            kernel,
+        }
+    }
+
+    fn pressure(&self, base: &Path) -> [Option<f64>; 3] {
+        self.tree.pressures(base)
+    }
+
+    fn io(&self, base: &Path) -> Option<(u64, u64)> {
+        self.tree.io(base)
     }
 
     fn last_memory(&self, base: &Path, id: u32) -> MemoryReading {

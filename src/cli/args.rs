@@ -71,6 +71,12 @@ pub enum Command {
     /// Show all that is known of one environment
     #[command(aliases = ["describe", "desc", "info"])]
     Show(Show),
+    /// Show what an environment used, over hours or months
+    History(History),
+    /// Show whose memory gets worse, how sure that is, and when it meets its ceiling
+    Leaks(Leaks),
+    /// Show what happened to environments, and why
+    Events(Events),
     /// Run a command in the cage of an environment, running or not
     Exec(Exec),
     /// Show the last log lines, then follow
@@ -303,6 +309,50 @@ pub struct Show {
     /// The walls round it, as they are found, and what is open
     #[arg(long)]
     pub security: bool,
+    /// One JSON document on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `swrun history`.
+#[derive(Debug, clap::Args)]
+pub struct History {
+    /// The environment, by name or target
+    #[arg(value_name = "ENV", value_parser = NonEmptyStringValueParser::new())]
+    pub environment: String,
+    /// Since then: 10m, 24h, 30d (ago), 2026-11-23, 2026-11-23T01:02:03Z; the finest steps that go
+    /// so far back: 10 s for six hours, a minute for a week, an hour for a year
+    #[arg(long, value_name = "T", default_value = "24h", value_parser = NonEmptyStringValueParser::new())]
+    pub since: String,
+    /// Until then
+    #[arg(long, value_name = "T", value_parser = NonEmptyStringValueParser::new())]
+    pub until: Option<String>,
+    /// One JSON document on stdout
+    #[arg(long)]
+    pub json: bool,
+    /// Comma-separated values
+    #[arg(long, conflicts_with = "json")]
+    pub csv: bool,
+}
+
+/// `swrun leaks`.
+#[derive(Debug, clap::Args)]
+pub struct Leaks {
+    #[command(flatten)]
+    pub selection: Selection,
+    /// One JSON document on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `swrun events`.
+#[derive(Debug, clap::Args)]
+pub struct Events {
+    #[command(flatten)]
+    pub selection: Selection,
+    /// How many of the last ones
+    #[arg(short = 'n', long = "count", value_name = "N", default_value_t = 30)]
+    pub count: usize,
     /// One JSON document on stdout
     #[arg(long)]
     pub json: bool,

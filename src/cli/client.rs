@@ -70,6 +70,8 @@ fn is_waiting(ask: &Ask) -> bool {
     match ask {
         Ask::Status { .. }
         | Ask::Show { .. }
+        | Ask::History { .. }
+        | Ask::Events { .. }
         | Ask::Ports { .. }
         | Ask::Exec { .. }
         | Ask::List {}

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 
 use super::registry::{Entry, Runner};
 use super::show::{show, ticket};
-use super::{adhoc, evict, orders, renew, saved};
+use super::{adhoc, evict, orders, past, renew, saved};
 use crate::formats::{memory_file, spec_file};
 use crate::host::landlock_lacks;
 use crate::model::{
@@ -38,6 +38,14 @@ pub async fn answer(
             Ok(entries) => show(&runner, entries).await,
             Err(refusal) => Err(refusal),
         },
+        Ask::History { target, stretch } => {
+            let entries = select(&runner, &peer, &[target], Class::See);
+            entries.and_then(|entries| past::history(&runner, &entries, &stretch))
+        }
+        Ask::Events { targets, count } => {
+            let entries = select(&runner, &peer, &targets, Class::See);
+            entries.and_then(|entries| past::events(&runner, &entries, count))
+        }
         Ask::Exec { target } => match select(&runner, &peer, &[target], Class::Admin) {
             Ok(entries) => ticket(&runner, entries).await,
             Err(refusal) => Err(refusal),

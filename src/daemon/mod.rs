@@ -13,6 +13,7 @@ mod keeper;
 mod launch;
 mod link;
 mod orders;
+mod past;
 mod peer;
 mod peers;
 mod profiles;

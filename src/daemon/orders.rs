@@ -254,7 +254,8 @@ async fn delete(runner: &Rc<Runner>, entry: &Rc<Entry>) -> Result<String, String
     runner.want_deleted(&entry.name, true)?;
     let ad_hoc = known.filter(|known| known.is_ad_hoc).map(|known| known.file);
     let places = &runner.places;
-    let files = [places.spec(&entry.name), places.memory_of(&entry.name)];
+    let name = &entry.name;
+    let files = [places.spec(name), places.memory_of(name), places.history(name)];
     for file in files.into_iter().chain(ad_hoc) {
         files::remove_if_there(&file)
             .map_err(|e| format!("could not remove \"{}\": {e}", file.display()))?;

@@ -35,7 +35,7 @@ pub async fn ticket(runner: &Rc<Runner>, entries: Vec<Rc<Entry>>) -> Result<Answ
 }
 
 /// The only one.
-fn one(entries: &[Rc<Entry>]) -> Result<&Rc<Entry>, Refusal> {
+pub fn one(entries: &[Rc<Entry>]) -> Result<&Rc<Entry>, Refusal> {
     match entries {
         [entry] => Ok(entry),
         _ => {

@@ -3,6 +3,7 @@
 
 pub mod clean;
 pub mod dotenv;
+pub mod history;
 pub mod journal;
 pub mod log_back;
 pub mod log_chain;

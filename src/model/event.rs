@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{BlockedBy, Cause, Protocol};
+use super::{BlockedBy, Cause, LeakStatus, Protocol};
 
 /// One line of the journal.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Event {
     /// When: RFC 3339, UTC.
     pub at: String,
@@ -18,7 +18,7 @@ pub struct Event {
 }
 
 /// What happened.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum EventKind {
     /// The monitor took over.
@@ -116,6 +116,8 @@ pub enum EventKind {
         /// Why.
         why: String,
     },
+    /// The verdict on its memory got worse, or it is well again.
+    Leak(LeakStatus),
     /// Something an operator should know.
     Warning {
         /// What.

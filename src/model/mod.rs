@@ -4,6 +4,7 @@
 mod cause;
 mod duration;
 mod event;
+mod leak;
 mod logs;
 mod name;
 mod phase;
@@ -15,10 +16,12 @@ mod signal;
 mod size;
 mod spec;
 mod status;
+mod usage;
 
 pub use cause::{Cause, LastExit};
 pub use duration::{format_duration, parse_duration};
 pub use event::{Event, EventKind};
+pub use leak::{LeakAction, LeakDoubt, LeakRules, LeakStatus, LeakVerdict};
 pub use logs::{LogRules, OnFull, ROOM};
 pub use name::{EnvName, NameError};
 pub use phase::{Phase, Wanted};
@@ -35,6 +38,7 @@ pub use spec::{
     RestartPolicy, SPEC_SCHEMA, Stop,
 };
 pub use status::{
-    BlockedBy, CpuStatus, EnvironmentStatus, InstanceStatus, LeakStatus, MemoryStatus, PidsStatus,
-    PortLine, PortStatus, PortsDocument, RunnerStatus, STATUS_SCHEMA, StatusDocument,
+    BlockedBy, CpuStatus, EnvironmentStatus, InstanceStatus, MemoryStatus, PidsStatus, PortLine,
+    PortStatus, PortsDocument, RunnerStatus, STATUS_SCHEMA, StatusDocument,
 };
+pub use usage::{Usage, UsageSpan};

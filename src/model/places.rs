@@ -72,6 +72,12 @@ impl Places {
         self.state().join("env").join(format!("{name}.events"))
     }
 
+    /// What an environment used, over a year.
+    #[must_use]
+    pub fn history(&self, name: &EnvName) -> PathBuf {
+        self.state().join("env").join(format!("{name}.history"))
+    }
+
     /// The logs of an environment: `out.log` and `err.log`.
     #[must_use]
     pub fn logs(&self, name: &EnvName) -> PathBuf {

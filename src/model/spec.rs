@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{EnvName, LogRules, Network, Sandbox, StopSignal};
+use super::{EnvName, LeakRules, LogRules, Network, Sandbox, StopSignal};
 
 /// The version of the saved spec; a monitor refuses another.
 pub const SPEC_SCHEMA: u32 = 1;
@@ -63,6 +63,9 @@ pub struct EnvSpec {
     /// How its logs are kept.
     #[serde(default)]
     pub logs: LogRules,
+    /// What is done about a leak.
+    #[serde(default)]
+    pub leak: LeakRules,
     /// Start at boot, for an environment never seen before.
     pub autostart: bool,
     /// A digest of the profile's text, to tell that the file was edited since.
@@ -224,6 +227,7 @@ pub fn spec_for_tests(name: &str) -> EnvSpec {
         network: Network::default(),
         sandbox: Sandbox::default(),
         logs: LogRules::default(),
+        leak: LeakRules::default(),
         autostart: true,
         profile_digest: String::new(),
     }

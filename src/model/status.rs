@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{LastExit, Phase, Protocol, Wanted};
+use super::{LastExit, LeakStatus, Phase, Protocol, Wanted};
 
 /// The version of the document.
 pub const STATUS_SCHEMA: u32 = 1;
@@ -248,30 +248,4 @@ pub struct PidsStatus {
     pub current: Option<u64>,
     /// The limit.
     pub max: Option<u64>,
-}
-
-/// The leak verdict (`none` until the leak issue fills it).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct LeakStatus {
-    /// `none`, or `unknown` while there is too little history.
-    pub verdict: String,
-    /// Growth.
-    pub bytes_per_hour: Option<i64>,
-    /// 0 to 1.
-    pub confidence: Option<f64>,
-    /// Seconds until the trend meets the ceiling.
-    pub ceiling_in_s: Option<u64>,
-}
-
-impl LeakStatus {
-    /// No verdict is made yet by this version: honest, and never "none" without having looked.
-    #[must_use]
-    pub fn unknown() -> Self {
-        Self {
-            verdict: "unknown".into(),
-            bytes_per_hour: None,
-            confidence: None,
-            ceiling_in_s: None,
-        }
-    }
 }

@@ -16,6 +16,7 @@ use super::holder::Told;
 use super::listeners::Listeners;
 use super::logs::Logs;
 use super::measure::Samples;
+use super::past::Past;
 use super::refusals::Refusals;
 use super::run::{Monitor, rules};
 use super::start::Starter;
@@ -130,10 +131,11 @@ impl Monitor {
         }
         let mut logs = Logs::open(&logs, operators)?;
         logs.follow(&spec, &places);
+        let (past, trouble) = Past::open(&places.history(&name));
         let etc = Etc { shared: places.etc_of_cages(), own: places.monitor(&name) };
         let starter =
             Starter::new(init, etc).map_err(|e| format!("could not open \"/dev/null\": {e}"))?;
-        Ok(Self {
+        let mut monitor = Self {
             environment,
             starter,
             logs,
@@ -149,6 +151,7 @@ impl Monitor {
             running: BTreeMap::new(),
             rehearsal: None,
             samples: Samples::default(),
+            past,
             ends: 0,
             pending: VecDeque::new(),
             garbage: Vec::new(),
@@ -167,7 +170,11 @@ impl Monitor {
             told_of_no_refusals: false,
             has_started: true,
             signals,
-        })
+        };
+        if let Some(text) = trouble {
+            monitor.write_event(None, EventKind::Warning { text });
+        }
+        Ok(monitor)
     }
 
     /// The first start. After a kill of the monitor before, the instance that died with it counts as

@@ -8,8 +8,8 @@ use super::run::Monitor;
 use crate::cgroup::MemoryReading;
 use crate::lifecycle::Event;
 use crate::model::{
-    BlockedBy, CpuStatus, EnvironmentStatus, InstanceStatus, LeakStatus, MemoryStatus, Phase,
-    PidsStatus, Port, PortStatus, Protocol, format_duration,
+    BlockedBy, CpuStatus, EnvironmentStatus, InstanceStatus, MemoryStatus, Phase, PidsStatus, Port,
+    PortStatus, Protocol, format_duration,
 };
 use crate::policy::ceiling;
 use crate::sys::clock;
@@ -82,7 +82,7 @@ impl Monitor {
         let is_close = self.look_at_listeners();
         self.samples.add_cpu(now, self.driver.cpu(&self.base).usage_us);
         let limits = &self.spec.limits;
-        let mut pause = if is_close { ceiling::SAMPLE_CLOSE_EVERY } else { ceiling::SAMPLE_EVERY };
+        let mut pause = ceiling::SAMPLE_EVERY;
         for id in self.running.keys().copied() {
             let current = self.driver.memory_current(&self.base, id);
             let next = ceiling::next_sample(current, limits.memory_high, limits.memory_max);
@@ -98,6 +98,12 @@ impl Monitor {
                 self.pending.push_back(Event::SoftCeiling { id });
             }
         }
+        let is_high = pause <= ceiling::SAMPLE_CLOSE_EVERY;
+        if is_close || self.past.is_watched(now) {
+            pause = ceiling::SAMPLE_CLOSE_EVERY;
+        }
+        self.remember(now, pause <= ceiling::SAMPLE_CLOSE_EVERY);
+        self.judge_if_due(now, is_high);
         self.samples.next = Some(now + pause);
     }
 
@@ -154,7 +160,7 @@ impl Monitor {
                 throttled_us: cpu.throttled_us,
             },
             pids: PidsStatus { current: pids, max: pids_max },
-            leak: LeakStatus::unknown(),
+            leak: self.past.leak().clone(),
             changed: false,
             no_profile: false,
         };

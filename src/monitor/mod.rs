@@ -16,6 +16,7 @@ mod logs;
 mod make;
 mod measure;
 mod orders;
+mod past;
 mod ports;
 mod probe;
 mod refusals;

@@ -9,6 +9,8 @@ use super::start::How;
 use crate::formats::spec_file;
 use crate::lifecycle::Event;
 use crate::model::{EnvSpec, EventKind, Phase, Protocol, format_bytes};
+use crate::policy::ceiling;
+use crate::sys::clock;
 use crate::wire::keep::{Brief, ReloadFailed, Reply, Request};
 
 impl Monitor {
@@ -16,6 +18,10 @@ impl Monitor {
         for (client, call, with) in self.control.calls() {
             match call.request {
                 Request::Report => {
+                    let now = clock::monotonic();
+                    if self.past.ask(now) {
+                        self.samples.look_within(now, ceiling::SAMPLE_CLOSE_EVERY);
+                    }
                     let full = Box::new(self.report());
                     self.control.reply(client, call.id, Reply::Report(full));
                 }
@@ -104,7 +110,7 @@ impl Monitor {
     }
 
     /// Whether a second instance can stand beside the first.
-    fn can_reload(&self) -> Result<(), String> {
+    pub(super) fn can_reload(&self) -> Result<(), String> {
         let has_ports = self.spec.ports.iter().any(|port| port.proto == Protocol::Tcp);
         if has_ports && !self.holds {
             return Err("this host cannot let two instances share a port (see \"swrun doctor\"); use restart".to_owned());

@@ -20,6 +20,7 @@ use super::listeners::Listeners;
 use super::logs::{Logs, Output};
 use super::make::GROUPS;
 use super::measure::Samples;
+use super::past::Past;
 use super::probe::Probe;
 use super::refusals::Refusals;
 use super::start::Starter;
@@ -66,6 +67,7 @@ pub struct Monitor {
     pub(super) control: Control,
     pub(super) logs: Logs,
     pub(super) samples: Samples,
+    pub(super) past: Past,
     pub(super) last_exit: Option<LastExit>,
     pub(super) ends: u64,
     /// Events that arose while acting; they come before the next wait.

@@ -3,5 +3,6 @@
 
 pub mod access;
 pub mod ceiling;
+pub mod leak;
 pub mod listen;
 pub mod restart;

@@ -18,8 +18,8 @@ use super::text::digest;
 use super::values::{self, Unfit};
 use super::walk::{Section, Walk, article};
 use crate::model::{
-    self, EnvName, Health, LogRules, Network, OnFull, Port, Restart, RestartPolicy, Sandbox, Stop,
-    StopSignal,
+    self, EnvName, Health, LeakAction, LeakRules, LogRules, Network, OnFull, Port, Restart,
+    RestartPolicy, Sandbox, Stop, StopSignal,
 };
 
 /// A value and where it stands.
@@ -89,6 +89,8 @@ pub struct Profile {
     pub sandbox: Sandbox,
     /// `[logs]`.
     pub logs: LogRules,
+    /// `[leak]`.
+    pub leak: LeakRules,
 }
 
 /// `[limits]`, before the host is asked.
@@ -226,6 +228,7 @@ fn profile(
     let network = network(walk, top, &ports);
     let sandbox = sandbox(walk, top);
     let logs = logs(walk, top);
+    let leak = leak(walk, top);
     let base = base.or_else(|| cwd.clone());
     claims.name.clone_from(&name);
     claims.target.clone_from(&target);
@@ -259,6 +262,7 @@ fn profile(
         network,
         sandbox,
         logs,
+        leak,
     })
 }
 
@@ -468,6 +472,17 @@ fn logs(walk: &mut Walk<'_>, top: Section<'_, '_>) -> LogRules {
         },
         journald: journald.is_some_and(|journald| journald.value),
         syslog: syslog.is_some_and(|syslog| syslog.value),
+    }
+}
+
+fn leak(walk: &mut Walk<'_>, top: Section<'_, '_>) -> LeakRules {
+    let section = walk.section(top, "leak");
+    let action = walk.value(section, "action", |v| values::one_of(v, ["report", "reload"]));
+    LeakRules {
+        action: match action.map(|choice| choice.value) {
+            Some(1) => LeakAction::Reload,
+            _ => LeakAction::Report,
+        },
     }
 }
 

@@ -120,6 +120,7 @@ fn spec(
         network: profile.network.clone(),
         sandbox: profile.sandbox.clone(),
         logs: profile.logs.clone(),
+        leak: profile.leak,
         autostart: profile.autostart,
         profile_digest: profile.digest.clone(),
     }

@@ -37,7 +37,7 @@ const BOOLEAN: &str = "true or false";
 const STRINGS: &str = "a list of strings";
 
 /// All keys that this version knows; those of `[env]` are the operator's own.
-pub const KEYS: [Key; 36] = [
+pub const KEYS: [Key; 37] = [
     key(
         "",
         "name",
@@ -270,14 +270,22 @@ pub const KEYS: [Key; 36] = [
         "every line goes to the host's journal too, with the environment as the field SWRUN_ENV",
     ),
     key("logs", "syslog", BOOLEAN, "false", "false", "every line goes to the host's syslog too"),
+    key(
+        "leak",
+        "action",
+        STRING,
+        "\"reload\"",
+        "\"report\"",
+        "an environment that leaks: \"report\" tells it, \"reload\" also reloads it in a quiet minute before the ceiling is met",
+    ),
 ];
 
 /// The sections of [`KEYS`], and the operator's own.
-pub(super) const SECTIONS: [&str; 8] =
-    ["env", "limits", "restart", "stop", "health", "network", "sandbox", "logs"];
+pub(super) const SECTIONS: [&str; 9] =
+    ["env", "limits", "restart", "stop", "health", "network", "sandbox", "logs", "leak"];
 
 /// What later versions are to know; until then it is refused rather than silently not done.
-const LATER: [&str; 6] = ["leak", "notify", "deploy", "watch", "cron", "access"];
+const LATER: [&str; 5] = ["notify", "deploy", "watch", "cron", "access"];
 
 /// How others name the same thing, where no spelling is near: PM2's ecosystem file, systemd.
 const ELSEWHERE: [(&str, &str); 14] = [

@@ -68,7 +68,7 @@ fn every_slip_has_its_place_and_its_hint() {
         ),
         ("max_memory_restart = \"1G\"", 6, 1, ["unknown key", "\"memory-max\" in [limits]?"]),
         ("[limit]\npids = 1", 6, 2, ["unknown key \"limit\"", "the section [limits]?"]),
-        ("[leak]\nx = 1", 6, 2, ["\"leak\" is not yet known to this version", "leave it out"]),
+        ("[deploy]\nx = 1", 6, 2, ["\"deploy\" is not yet known to this version", "leave it out"]),
         ("[logs]\nrotate-size = \"5G\"\ntotal-max = \"1T\"", 7, 15, ["more than 4G", "smaller"]),
         ("[logs]\ntotal-max = \"63M\"", 7, 13, ["less than four times", "smaller rotate-size"]),
         ("[logs]\non-full = \"wait\"", 7, 11, ["\"wait\" is not known", "\"block\" or \"drop\""]),

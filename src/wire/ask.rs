@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::once::Ticket;
 use super::saved::{SavedEnvironment, SavedList};
-use crate::model::{EnvSpec, EnvironmentStatus, Event, PortsDocument, StatusDocument, WallLine};
+use crate::model::{
+    EnvSpec, EnvironmentStatus, Event, PortsDocument, StatusDocument, UsageSpan, WallLine,
+};
 
 /// What is asked of the runner. `targets` are names or targets of environments; none is all.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -23,6 +25,20 @@ pub enum Ask {
     Show {
         /// Which.
         target: String,
+    },
+    /// What one used. See-class.
+    History {
+        /// Which.
+        target: String,
+        /// When.
+        stretch: Stretch,
+    },
+    /// What happened. See-class.
+    Events {
+        /// Which.
+        targets: Vec<String>,
+        /// The last so many.
+        count: usize,
     },
     /// The cage of one, for a command of an operator's. Admin-class.
     Exec {
@@ -84,6 +100,18 @@ pub struct Order {
     pub wait: bool,
 }
 
+/// A time to look back at, in seconds since the epoch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stretch {
+    /// From then on.
+    pub since: u64,
+    /// Until then; `None`: until now.
+    pub until: Option<u64>,
+    /// By spans of so many seconds; `None`: as fine as it goes back.
+    pub step_s: Option<u32>,
+}
+
 /// `swrun start PATH --name N …`: what the caller said, nothing looked up yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -121,6 +149,10 @@ pub enum Answer {
     Status(Box<StatusDocument>),
     /// To `Show`.
     Show(Box<ShowDocument>),
+    /// To `History`.
+    History(Box<HistoryDocument>),
+    /// To `Events`.
+    Events(EventsDocument),
     /// To `Exec`.
     Exec(Box<Ticket>),
     /// To `List`.
@@ -184,6 +216,43 @@ pub struct ShowDocument {
     pub security: Vec<WallLine>,
     /// The folder of its logs.
     pub logs: PathBuf,
+}
+
+/// `swrun history`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HistoryDocument {
+    /// The version of this form.
+    pub schema: u32,
+    /// Whose.
+    pub environment: String,
+    /// Seconds of a span.
+    pub step_s: u32,
+    /// The ceiling of all instances together as it is now, in bytes.
+    pub memory_max: Option<u64>,
+    /// Oldest first; of times when nothing ran there are none.
+    pub spans: Vec<UsageSpan>,
+    /// More follow the last one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_more: bool,
+}
+
+/// `swrun events`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EventsDocument {
+    /// The version of this form.
+    pub schema: u32,
+    /// Oldest first.
+    pub events: Vec<EventLine>,
+}
+
+/// What happened to whom.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EventLine {
+    /// The environment.
+    pub environment: String,
+    /// What and when.
+    #[serde(flatten)]
+    pub event: Event,
 }
 
 /// A process of an environment. Its title is the app's own text: clean it before a terminal sees it.

@@ -3,8 +3,11 @@
 pub mod check;
 pub mod doctor;
 pub mod errors;
+pub mod events;
 pub mod exec;
+pub mod history;
 pub mod kill;
+pub mod leaks;
 pub mod logs;
 pub mod order;
 pub mod ports;

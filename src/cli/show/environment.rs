@@ -317,6 +317,7 @@ mod tests {
             network: Network::default(),
             sandbox: Sandbox::default(),
             logs: crate::model::LogRules::default(),
+            leak: crate::model::LeakRules::default(),
             autostart: true,
             profile_digest: String::new(),
         };

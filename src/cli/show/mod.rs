@@ -1,6 +1,8 @@
 //! What operators see: tables and pages made of plain values; nothing here reads or writes.
 
+pub mod chart;
 pub mod environment;
+pub mod leak;
 pub mod status;
 pub mod table;
 pub mod words;

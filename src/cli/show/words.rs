@@ -131,6 +131,7 @@ pub fn event(event: &Event) -> String {
             clean(program),
             often(*times)
         ),
+        EventKind::Leak(leak) => format!("memory: {}", super::leak::sentence(leak)),
         EventKind::Warning { text } => format!("warning: {}", clean(text)),
     };
     format!("{of}{what}")
