@@ -111,20 +111,6 @@ pub fn median(values: &mut [f64]) -> Option<f64> {
     }
 }
 
-/// Kendall's rank correlation (tau-b) of two series; 0 where one of them does not move.
-#[must_use]
-pub fn kendall_tau(one: &[f64], other: &[f64]) -> f64 {
-    let pairs: Vec<(f64, f64)> = one.iter().copied().zip(other.iter().copied()).collect();
-    let (mut s, mut of_one, mut of_other) = (0.0, 0.0, 0.0);
-    for (index, (a, b)) in pairs.iter().enumerate() {
-        for (later_a, later_b) in &pairs[index + 1..] {
-            let (a, b) = (sign(later_a - a), sign(later_b - b));
-            (s, of_one, of_other) = (s + a * b, of_one + a * a, of_other + b * b);
-        }
-    }
-    if of_one == 0.0 || of_other == 0.0 { 0.0 } else { s / f64::sqrt(of_one * of_other) }
-}
-
 /// How likely a normal variable is to be farther from its mean than `z` deviations, on either side.
 #[must_use]
 pub fn two_sided(z: f64) -> f64 {
