@@ -38,7 +38,7 @@ pub use spec::{
     RestartPolicy, SPEC_SCHEMA, Stop,
 };
 pub use status::{
-    BlockedBy, CpuStatus, EnvironmentStatus, InstanceStatus, MemoryStatus, PidsStatus, PortLine,
-    PortStatus, PortsDocument, RunnerStatus, STATUS_SCHEMA, StatusDocument,
+    BlockedBy, CpuStatus, EnvironmentStatus, HostStatus, InstanceStatus, MemoryStatus, PidsStatus,
+    PortLine, PortStatus, PortsDocument, RunnerStatus, STATUS_SCHEMA, StatusDocument,
 };
 pub use usage::{Usage, UsageSpan};

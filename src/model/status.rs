@@ -16,6 +16,9 @@ pub struct StatusDocument {
     pub schema: u32,
     /// The runner that answered.
     pub runner: RunnerStatus,
+    /// The machine under all of them.
+    #[serde(default)]
+    pub host: HostStatus,
     /// All environments that were asked for, by name.
     pub environments: Vec<EnvironmentStatus>,
 }
@@ -35,6 +38,19 @@ pub struct RunnerStatus {
     pub landlock: Option<u32>,
     /// What this host lacks, a sentence each, the worst first.
     pub degraded: Vec<String>,
+}
+
+/// The host (proc_meminfo(5), proc_loadavg(5)).
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct HostStatus {
+    /// Memory, in bytes.
+    pub memory_total: Option<u64>,
+    /// What of it a new program could get, in bytes.
+    pub memory_available: Option<u64>,
+    /// Processes that ran or waited for a CPU, on the average of 1, 5 and 15 minutes.
+    pub load: Option<[f64; 3]>,
+    /// CPUs.
+    pub cpus: Option<u32>,
 }
 
 /// One environment.

@@ -8,7 +8,7 @@ use crate::cli::args::Status;
 use crate::cli::client::{self, PATIENCE};
 use crate::cli::exit::{Ended, Exit, Failure};
 use crate::cli::output::{Output, say};
-use crate::cli::show::status::{all_wanted_are_online, lines};
+use crate::cli::show::status::{all_wanted_are_online, footer, lines};
 use crate::cli::show::table::cut;
 use crate::formats::clean::clean;
 use crate::model::{Places, StatusDocument};
@@ -26,6 +26,7 @@ pub fn run(places: &Places, status: &Status, output: &mut Output) -> Ended {
         for line in lines(&document, Timestamp::now(), output.width, output.colour) {
             output.line(&line)?;
         }
+        output.line(&footer(&document.host, output.width, output.colour))?;
         output.flush()?;
         if let Some((worst, others)) = document.runner.degraded.split_first() {
             let others = match others.len() {
@@ -63,7 +64,11 @@ fn watch(places: &Places, targets: &[String], first: StatusDocument, output: &mu
         // The terminal may have been resized meanwhile.
         let now = Output::stdout();
         let page = match &answer {
-            Ok(document) => lines(document, Timestamp::now(), now.width, now.colour),
+            Ok(document) => {
+                let mut page = lines(document, Timestamp::now(), now.width, now.colour);
+                page.push(footer(&document.host, now.width, now.colour));
+                page
+            }
             Err(Failure::Because(_, text)) => {
                 vec![cut(&clean(text), now.width.unwrap_or(usize::MAX))]
             }

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::table::{Cell, Column, Row, Style, render};
-use super::words;
+use super::table::{Cell, Column, Row, Style, cut, render};
+use super::{leak, words};
 use crate::formats::clean::clean;
 use crate::model::{
-    EnvironmentStatus, MemoryStatus, Phase, PortStatus, Protocol, StatusDocument, Wanted,
-    format_duration,
+    EnvironmentStatus, HostStatus, LeakVerdict, MemoryStatus, Phase, PortStatus, Protocol,
+    StatusDocument, Wanted, format_duration,
 };
 
 /// All but the name and the state can go. `target` goes early: it is the name's last part mostly.
@@ -36,6 +36,25 @@ pub fn lines(
 ) -> Vec<String> {
     let rows: Vec<Row> = document.environments.iter().map(|status| row(status, now)).collect();
     render(&COLUMNS, &rows, width, colour)
+}
+
+/// The line under the table: the host's memory and load.
+#[must_use]
+pub fn footer(host: &HostStatus, width: Option<usize>, colour: bool) -> String {
+    let used = host.memory_total.zip(host.memory_available);
+    let used = used.map(|(total, available)| total.saturating_sub(available));
+    let memory = format!("{} / {}", words::bytes(used), words::bytes(host.memory_total));
+    let load = host.load.map_or_else(
+        || "?".to_owned(),
+        |load| load.map(|average| format!("{average:.2}")).join(" "),
+    );
+    let cpus = match host.cpus {
+        Some(1) => "1 CPU".to_owned(),
+        Some(cpus) => format!("{cpus} CPUs"),
+        None => "? CPUs".to_owned(),
+    };
+    let text = format!("host: memory {memory}, load {load} on {cpus}");
+    Style::Dim.paint(&cut(&text, width.unwrap_or(usize::MAX)), colour)
 }
 
 /// Whether every environment that is to run does: `swrun status` ends with 3 otherwise.
@@ -139,6 +158,8 @@ pub fn what_is_wrong(status: &EnvironmentStatus, now: Timestamp) -> Option<Strin
     );
     let mut parts: Vec<String> = Vec::new();
     parts.extend(status.reason.as_deref().map(|reason| clean(reason).into_owned()));
+    let gets_worse = status.leak.verdict >= LeakVerdict::Suspected && is_running(status.state);
+    parts.extend(gets_worse.then(|| format!("memory: {}", leak::sentence(&status.leak))));
     if !is_as_wanted {
         let deaths = (status.unstable > 0).then_some(status.unstable);
         parts.extend(deaths.map(|deaths| format!("deaths in a row: {deaths}")));
@@ -253,6 +274,7 @@ pub(in crate::cli) mod tests {
                 landlock: Some(7),
                 degraded: Vec::new(),
             },
+            host: HostStatus::default(),
             environments: vec![dev, prod, test, stopped],
         }
     }
@@ -326,6 +348,41 @@ mailer        stopped               -"
         assert!(coloured.contains("\x1b[32monline, changed\x1b[0m"), "{coloured}");
         let sgr = regex_lite::Regex::new("\x1b\\[[0-9]*m").expect("a pattern");
         assert_eq!(sgr.replace_all(&coloured, ""), plain);
+    }
+
+    #[test]
+    fn the_host_is_in_the_footer_and_what_is_unknown_is_so_said() {
+        let host = HostStatus {
+            memory_total: Some(24 << 30),
+            memory_available: Some(21 << 30),
+            load: Some([0.41, 1.0, 12.345]),
+            cpus: Some(2),
+        };
+        let line = footer(&host, None, false);
+        assert_eq!(line, "host: memory 3G / 24G, load 0.41 1.00 12.35 on 2 CPUs");
+        assert_eq!(footer(&host, Some(24), false).chars().count(), 24);
+        let line = footer(&HostStatus::default(), None, false);
+        assert_eq!(line, "host: memory ? / ?, load ? on ? CPUs");
+    }
+
+    #[test]
+    fn memory_that_gets_worse_is_said_under_the_row() {
+        let mut status = online("backend-prod", "prod", 3002);
+        status.leak = LeakStatus {
+            verdict: LeakVerdict::Leaking,
+            bytes_per_hour: Some(7 << 20),
+            confidence: Some(0.999),
+            ceiling_in_s: Some(26 * 3600),
+            doubt: None,
+            seen_s: Some(6 * 3600),
+            lives: None,
+        };
+        let below = what_is_wrong(&status, now()).expect("a line");
+        assert!(below.contains("memory: it leaks"), "{below}");
+        assert!(below.contains("7M an hour over the last 6h"), "{below}");
+        assert!(below.ends_with("it meets its ceiling in 1d 2h"), "{below}");
+        status.leak.verdict = LeakVerdict::Watching;
+        assert_eq!(what_is_wrong(&status, now()), None, "nothing to be woken for");
     }
 
     #[test]
