@@ -23,6 +23,7 @@ pub mod reader;
 pub mod sample;
 #[expect(unsafe_code, reason = "the one home of unsafe: raw system calls")]
 pub mod sys;
+pub mod tell;
 pub mod wire;
 
 use std::process::ExitCode;
@@ -37,6 +38,7 @@ pub fn main() -> ExitCode {
         Some(wire::once::ROLE) => once::main(init::main),
         Some(reader::ROLE) => reader::main(),
         Some(pack::ROLE) => pack::main(),
+        Some(tell::ROLE) => tell::main(),
         Some(sample::ROLE) => sample::main(),
         _ => match cli::main() {
             cli::Next::Exit(code) => code,

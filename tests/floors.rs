@@ -30,6 +30,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ),
     ("reader", &["model", "sys", "formats", "privilege", "profile"]),
     ("pack", &["sys", "formats", "cgroup", "wire"]),
+    ("tell", &["sys", "cgroup", "wire"]),
     ("once", &["model", "sys", "formats", "privilege", "cgroup", "ports", "wire"]),
     ("sample", &[]),
     // doctor and check look for themselves, runner or not: hence `cgroup`, and `reader`, whose half
@@ -259,8 +260,10 @@ fn programs_are_run_by_name_alone_where_it_is_said() {
         "host/software.rs",
         "monitor/handover.rs",
         "monitor/logs/mod.rs",
+        "monitor/notices.rs",
         "profile/env_file.rs",
         "sys/command.rs",
+        "tell/mod.rs",
     ];
     assert_eq!(found, wanted);
 }

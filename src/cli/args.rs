@@ -77,6 +77,8 @@ pub enum Command {
     Leaks(Leaks),
     /// Show what happened to environments, and why
     Events(Events),
+    /// Show all numbers as OpenMetrics, or serve them to Prometheus
+    Metrics(Metrics),
     /// Run a command in the cage of an environment, running or not
     Exec(Exec),
     /// Show the last log lines, then follow
@@ -356,6 +358,23 @@ pub struct Events {
     /// One JSON document on stdout
     #[arg(long)]
     pub json: bool,
+}
+
+/// `swrun metrics`.
+#[derive(Debug, clap::Args)]
+pub struct Metrics {
+    /// Serve GET /metrics on a port of the loopback interface, as 127.0.0.1:9477
+    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["socket", "textfile"])]
+    pub listen: Option<String>,
+    /// Serve it on a unix socket
+    #[arg(long, value_name = "PATH", conflicts_with = "textfile")]
+    pub socket: Option<PathBuf>,
+    /// Write a file for the textfile collector of node_exporter
+    #[arg(long, value_name = "FILE")]
+    pub textfile: Option<PathBuf>,
+    /// Write it again and again: 15s, 1m
+    #[arg(long, value_name = "TIME", requires = "textfile")]
+    pub every: Option<String>,
 }
 
 /// `swrun exec`.

@@ -8,7 +8,7 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::model::{Usage, UsageSpan};
 use crate::sys::files;
@@ -62,26 +62,25 @@ impl Ring {
     }
 }
 
-/// The file, as the one who writes it has it.
+/// The history, as the one who writes it has it. The file is open only meanwhile: a file system can be remounted
+/// read-only, and no descriptor is kept.
 #[derive(Debug)]
 pub struct History {
-    file: File,
+    path: PathBuf,
     /// The spans that go on, one of each ring.
     open: [Option<UsageSpan>; RINGS.len()],
 }
 
 impl History {
-    /// Opens it, or begins one. The second is what an operator should know: a file that could not be understood was
-    /// set aside.
+    /// Begins one where there is none. The second is what an operator should know: a file that could not be understood
+    /// was set aside.
     ///
     /// # Errors
     /// It could not be opened or begun; one of a newer version is left as it is.
     pub fn open(path: &Path) -> io::Result<(Self, Option<String>)> {
         let mut said = None;
-        let mut file = open(path, true)?;
-        if file.metadata()?.len() == 0 {
-            begin(&file)?;
-        } else if let Err(error) = check(&file) {
+        let file = open_or_begin(path)?;
+        if let Err(error) = check(&file) {
             if error.kind() == io::ErrorKind::Unsupported {
                 return Err(error);
             }
@@ -91,10 +90,9 @@ impl History {
                 path.display(),
                 aside.display()
             ));
-            file = open(path, true)?;
-            begin(&file)?;
+            open_or_begin(path)?;
         }
-        Ok((Self { file, open: [None; RINGS.len()] }, said))
+        Ok((Self { path: path.to_owned(), open: [None; RINGS.len()] }, said))
     }
 
     /// Adds a sample: to the seconds only if `is_close`, for which they are.
@@ -102,6 +100,7 @@ impl History {
     /// # Errors
     /// The file could not be written; the next sample tries anew.
     pub fn add(&mut self, usage: &Usage, is_close: bool) -> io::Result<()> {
+        let file = open_or_begin(&self.path)?;
         for (ring, open) in RINGS.into_iter().zip(&mut self.open) {
             if ring.step_s == 1 && !is_close {
                 continue;
@@ -109,7 +108,7 @@ impl History {
             let new = UsageSpan::of(usage, ring.step_s);
             let offset = ring.offset(usage.at);
             // After a start the span may be one that an earlier process began.
-            let before = open.take().or_else(|| read_one(&self.file, ring, offset));
+            let before = open.take().or_else(|| read_one(&file, ring, offset));
             let span = match before.filter(|span| span.at == new.at) {
                 Some(mut span) => {
                     span.add(&new);
@@ -117,25 +116,27 @@ impl History {
                 }
                 None => new,
             };
-            self.file.write_all_at(&encode(&span), offset)?;
+            file.write_all_at(&encode(&span), offset)?;
             *open = Some(span);
         }
         Ok(())
     }
+}
 
-    /// Shows `sees` the spans of `ring` between two times, oldest first.
-    ///
-    /// # Errors
-    /// The file could not be read.
-    pub fn each(
-        &self,
-        ring: Ring,
-        from: u64,
-        to: u64,
-        sees: impl FnMut(UsageSpan),
-    ) -> io::Result<()> {
-        each(&self.file, ring, from, to, sees)
-    }
+/// Shows `sees` the spans of `ring` between two times, oldest first.
+///
+/// # Errors
+/// As [`read`].
+pub fn look(
+    path: &Path,
+    ring: Ring,
+    from: u64,
+    to: u64,
+    sees: impl FnMut(UsageSpan),
+) -> io::Result<()> {
+    let file = open(path, false)?;
+    check(&file)?;
+    each(&file, ring, from, to, sees)
 }
 
 /// The spans of `ring` in the file at `path` between two times (seconds since the epoch, both included), oldest
@@ -144,10 +145,8 @@ impl History {
 /// # Errors
 /// There is no history, it is of another version (`Unsupported`) or not understood (`InvalidData`).
 pub fn read(path: &Path, ring: Ring, from: u64, to: u64) -> io::Result<Vec<UsageSpan>> {
-    let file = open(path, false)?;
-    check(&file)?;
     let mut spans = Vec::new();
-    each(&file, ring, from, to, |span| spans.push(span))?;
+    look(path, ring, from, to, |span| spans.push(span))?;
     Ok(spans)
 }
 
@@ -156,6 +155,14 @@ pub fn read(path: &Path, ring: Ring, from: u64, to: u64) -> io::Result<Vec<Usage
 pub fn ring_for(since: u64, now: u64) -> Ring {
     let reaches = |ring: &&Ring| ring.step_s > 1 && ring.reach_s() >= now.saturating_sub(since);
     *RINGS.iter().find(reaches).unwrap_or(&RINGS[RINGS.len() - 1])
+}
+
+fn open_or_begin(path: &Path) -> io::Result<File> {
+    let file = open(path, true)?;
+    if file.metadata()?.len() == 0 {
+        begin(&file)?;
+    }
+    Ok(file)
 }
 
 fn open(path: &Path, writes: bool) -> io::Result<File> {
@@ -378,7 +385,7 @@ mod tests {
         Usage { at, life: 1, instances: 1, anon: Some((at - BEGIN) << 10), ..Usage::default() }
     }
 
-    fn history() -> (tempfile::TempDir, std::path::PathBuf) {
+    fn history() -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("shop.history");
         (folder, path)

@@ -14,3 +14,4 @@ pub mod log_pack;
 pub mod log_store;
 pub mod memory_file;
 pub mod spec_file;
+pub mod words;

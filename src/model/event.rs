@@ -17,6 +17,31 @@ pub struct Event {
     pub kind: EventKind,
 }
 
+impl EventKind {
+    /// The word by which `[notify]` chooses it ([`super::NOTICES`]); `None`: it is told to nobody.
+    #[must_use]
+    pub fn notice(&self) -> Option<&'static str> {
+        match self {
+            Self::Started { .. } => Some("started"),
+            Self::Ended { cause, .. } => Some(cause.word()),
+            Self::GaveUp { .. } => Some("gave-up"),
+            Self::Blocked(_) => Some("blocked"),
+            Self::Reloaded { reason: Some(_) } => Some("reload-failed"),
+            Self::Leak(_) => Some("leak"),
+            Self::LinesLost { .. } => Some("lines-lost"),
+            Self::Refused { .. } | Self::RefusedConnection { .. } | Self::RefusedCall { .. } => {
+                Some("refused")
+            }
+            Self::Warning { .. } => Some("warning"),
+            Self::MonitorStarted
+            | Self::Upgraded { .. }
+            | Self::Backoff { .. }
+            | Self::Adopted { .. }
+            | Self::Reloaded { reason: None } => None,
+        }
+    }
+}
+
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]

@@ -19,6 +19,10 @@ pub enum LeakVerdict {
 }
 
 impl LeakVerdict {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::Unknown, Self::None, Self::Watching, Self::Suspected, Self::Leaking];
+
     /// The word of the interface.
     #[must_use]
     pub fn word(self) -> &'static str {

@@ -23,6 +23,17 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Stopped,
+        Self::Starting,
+        Self::Online,
+        Self::Stopping,
+        Self::Backoff,
+        Self::Errored,
+        Self::Blocked,
+    ];
+
     /// The word of the JSON form.
     #[must_use]
     pub fn word(self) -> &'static str {

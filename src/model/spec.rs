@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{EnvName, LeakRules, LogRules, Network, Sandbox, StopSignal};
+use super::{EnvName, LeakRules, LogRules, Network, Notify, Sandbox, StopSignal};
 
 /// The version of the saved spec; a monitor refuses another.
 pub const SPEC_SCHEMA: u32 = 1;
@@ -66,6 +66,9 @@ pub struct EnvSpec {
     /// What is done about a leak.
     #[serde(default)]
     pub leak: LeakRules,
+    /// Who is told of what.
+    #[serde(default)]
+    pub notify: Option<Notify>,
     /// Start at boot, for an environment never seen before.
     pub autostart: bool,
     /// A digest of the profile's text, to tell that the file was edited since.
@@ -228,6 +231,7 @@ pub fn spec_for_tests(name: &str) -> EnvSpec {
         sandbox: Sandbox::default(),
         logs: LogRules::default(),
         leak: LeakRules::default(),
+        notify: None,
         autostart: true,
         profile_digest: String::new(),
     }

@@ -351,10 +351,17 @@ impl Monitor {
     }
 
     pub(super) fn write_event(&mut self, instance: Option<u32>, kind: EventKind) {
+        let event = self.append_event(instance, kind);
+        self.telling.add(self.spec.notify.as_ref(), &event);
+    }
+
+    /// Writes an event that nobody is told of.
+    pub(super) fn append_event(&mut self, instance: Option<u32>, kind: EventKind) -> model::Event {
         let event = model::Event { at: now_text(), instance, kind };
         if let Err(error) = journal::append(&self.places.journal(&self.name), &event) {
             eprintln!("swrun: monitor: {}: could not write its journal: {error}", self.name);
         }
+        event
     }
 }
 

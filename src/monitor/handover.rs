@@ -21,10 +21,11 @@ use super::instance::Running;
 use super::listeners;
 use super::logs;
 use super::measure::Samples;
+use super::notices::Telling;
 use super::run::Monitor;
 use crate::cgroup::Counters;
 use crate::lifecycle::{Environment, Event};
-use crate::model::{EnvName, EnvSpec, EventKind, LastExit, Places};
+use crate::model::{EnvName, EnvSpec, EventKind, LastExit, Notice, Places};
 use crate::ports::Wall;
 use crate::sys::{command, passed};
 use crate::wire::keep::{ReloadFailed, Reply};
@@ -65,6 +66,9 @@ pub struct State {
     holds: bool,
     reloads: u64,
     reload_failed: Option<ReloadFailed>,
+    /// What nobody was told of yet.
+    #[serde(default)]
+    untold: Vec<Notice>,
     /// Who asked for it, and the number of the call.
     asked: (Client, u64),
 }
@@ -211,6 +215,7 @@ impl Monitor {
         let failed = |what: &str, error: io::Error| format!("could not {what}: {error}");
         // What is not worth handing over.
         self.logs.end_packer();
+        self.interrupt_telling();
         self.starter.discard(self.driver.as_ref(), &self.base);
         self.take_refusals();
         for event in self.refusals.take_all() {
@@ -330,6 +335,7 @@ impl Monitor {
             holds: self.holds,
             reloads: self.reloads,
             reload_failed: self.reload_failed.clone(),
+            untold: self.telling.untold(),
             asked,
         }
     }
@@ -346,6 +352,7 @@ impl Monitor {
         (self.reloads, self.reload_failed) = (state.reloads, state.reload_failed);
         (self.holds, self.samples) = (state.holds, state.samples);
         self.logs.go_on(state.logs);
+        self.telling = Telling::resume(state.untold);
         self.go_on_behind_wall();
         drop(held);
         let is_unified = self.driver.kind() == "unified";

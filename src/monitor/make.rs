@@ -16,6 +16,7 @@ use super::holder::Told;
 use super::listeners::Listeners;
 use super::logs::Logs;
 use super::measure::Samples;
+use super::notices::Telling;
 use super::past::Past;
 use super::refusals::Refusals;
 use super::run::{Monitor, rules};
@@ -28,7 +29,7 @@ use crate::model::{EnvName, EnvSpec, EventKind, Places};
 use crate::privilege::etc::Etc;
 use crate::sys::{files, groups};
 use crate::wire::launch::Init;
-use crate::wire::pack;
+use crate::wire::{pack, tell};
 
 /// What a monitor is made of.
 struct Parts {
@@ -152,6 +153,7 @@ impl Monitor {
             rehearsal: None,
             samples: Samples::default(),
             past,
+            telling: Telling::default(),
             ends: 0,
             pending: VecDeque::new(),
             garbage: Vec::new(),
@@ -221,7 +223,7 @@ fn own_unit(group: PathBuf) -> PathBuf {
 }
 
 /// The cgroups beside the monitor's own.
-pub(super) const GROUPS: [&str; 3] = ["app", "init", pack::GROUP];
+pub(super) const GROUPS: [&str; 4] = ["app", "init", pack::GROUP, tell::GROUP];
 
 /// Ends what a killed monitor left: its inits die with it, so this is for the rare rest.
 fn clear(driver: &dyn Driver, base: &Path) -> Result<(), String> {

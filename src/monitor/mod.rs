@@ -15,6 +15,7 @@ mod listeners;
 mod logs;
 mod make;
 mod measure;
+mod notices;
 mod orders;
 mod past;
 mod ports;

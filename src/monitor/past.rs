@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::run::Monitor;
 use crate::cgroup::CpuReading;
-use crate::formats::history::{History, RINGS};
+use crate::formats::history::{self, History, RINGS};
 use crate::lifecycle::Event;
 use crate::model::{EventKind, LeakAction, LeakStatus, LeakVerdict, Phase, Usage, UsageSpan};
 use crate::policy::leak::{self, Look};
@@ -35,6 +35,8 @@ pub struct Past {
     before: Option<Before>,
     judge_at: Duration,
     judged_at: Duration,
+    /// Anonymous memory at the last sample, in bytes.
+    anon: Option<u64>,
     leak: LeakStatus,
     /// When somebody asked last, and whether somebody watches until then.
     asked: Duration,
@@ -66,6 +68,7 @@ impl Past {
             before: None,
             judge_at: clock::monotonic() + JUDGE_FIRST,
             judged_at: clock::monotonic(),
+            anon: None,
             leak: LeakStatus::unknown(),
             asked: Duration::ZERO,
             watched_until: Duration::ZERO,
@@ -94,11 +97,10 @@ impl Past {
         self.watched_until > now
     }
 
-    fn looks(&self, now: u64) -> std::io::Result<Vec<Look>> {
+    fn looks(path: &Path, now: u64) -> std::io::Result<Vec<Look>> {
         let mut looks = Vec::new();
-        let Some(history) = &self.history else { return Ok(looks) };
         let [_, _, minutes, _] = RINGS;
-        history.each(minutes, now.saturating_sub(JUDGED), now, |span| {
+        history::look(path, minutes, now.saturating_sub(JUDGED), now, |span| {
             if let Some(trough) = span.anon_min {
                 let UsageSpan { at, life, cpu_percent: load, .. } = span;
                 leak::add(&mut looks, Look { at, life, trough, load, minutes: 1 }, now);
@@ -112,6 +114,7 @@ impl Monitor {
     /// Adds a sample to the history. `is_close`: the next one comes in a second.
     pub(super) fn remember(&mut self, now: Duration, is_close: bool) {
         let usage = self.usage(now);
+        self.past.anon = usage.anon;
         let Some(history) = &mut self.past.history else { return };
         let trouble = history.add(&usage, is_close).err().map(|error| error.to_string());
         let is_new = trouble.is_some() && self.past.trouble.is_none();
@@ -179,7 +182,10 @@ impl Monitor {
         }
         (self.past.judged_at, self.past.judge_at) = (now, now + pause);
         let wall = clock::wall_millis() / 1000;
-        let looks = match self.past.looks(wall) {
+        if self.past.history.is_none() {
+            return;
+        }
+        let looks = match Past::looks(&self.places.history(&self.name), wall) {
             Ok(looks) => looks,
             Err(error) => {
                 self.past.leak = LeakStatus::unknown();
@@ -199,7 +205,8 @@ impl Monitor {
         }
         if after == LeakVerdict::Leaking
             && self.spec.leak.action == LeakAction::Reload
-            && leak::is_time_to_reload(&looks, ceiling)
+            && let Some(used) = self.past.anon
+            && leak::is_time_to_reload(&looks, used, ceiling)
         {
             self.reload_for_leak();
         }

@@ -20,6 +20,7 @@ use super::listeners::Listeners;
 use super::logs::{Logs, Output};
 use super::make::GROUPS;
 use super::measure::Samples;
+use super::notices::Telling;
 use super::past::Past;
 use super::probe::Probe;
 use super::refusals::Refusals;
@@ -68,6 +69,7 @@ pub struct Monitor {
     pub(super) logs: Logs,
     pub(super) samples: Samples,
     pub(super) past: Past,
+    pub(super) telling: Telling,
     pub(super) last_exit: Option<LastExit>,
     pub(super) ends: u64,
     /// Events that arose while acting; they come before the next wait.
@@ -119,6 +121,7 @@ impl Monitor {
             self.take(&woken);
         }
         self.logs.end_packer();
+        self.end_telling();
         self.is_dirty = true;
         self.save();
         if let Some(tenant) = &mut self.tenant {
@@ -165,6 +168,10 @@ impl Monitor {
         }
         for event in self.logs.settle(&self.spec.logs) {
             self.write_event(None, event);
+        }
+        // It forks: a start comes first.
+        if self.busy_until().is_none() {
+            self.tell_if_due();
         }
     }
 
@@ -240,7 +247,7 @@ impl Monitor {
             .chain(self.logs.next_due(&self.spec.logs))
             .chain(match self.busy_until() {
                 Some(end) => Some(end),
-                None => self.samples.next,
+                None => self.samples.next.into_iter().chain(self.telling.next_due()).min(),
             })
             .min()
     }
@@ -261,6 +268,9 @@ impl Monitor {
         }
         if let Some(packer) = self.logs.packer() {
             sources.push((Source::Packer, packer, PollFlags::POLLIN));
+        }
+        if let Some(telling) = self.telling.source() {
+            sources.push((Source::Telling, telling, PollFlags::POLLIN));
         }
         let now = clock::monotonic();
         let rehearsal = self.rehearsal.as_ref().map(|r| (REHEARSAL, &r.running));
@@ -311,6 +321,7 @@ impl Monitor {
                 Source::Out(id) => self.pump(id, Output::Out),
                 Source::Err(id) => self.pump(id, Output::Err),
                 Source::Packer => self.logs.take_packer(),
+                Source::Telling => self.take_told(),
                 Source::Report(id) => self.take_reports(id),
                 Source::Calls(id) => self.answer_call(id),
                 // Looked at below.
@@ -354,6 +365,7 @@ enum Source {
     Out(u32),
     Err(u32),
     Packer,
+    Telling,
     Report(u32),
     Calls(u32),
     Refusals,

@@ -5,4 +5,5 @@ pub mod access;
 pub mod ceiling;
 pub mod leak;
 pub mod listen;
+pub mod notices;
 pub mod restart;

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
 
+use super::notify::{self, NotifyRules};
 use super::problem::{Position, Problem, quoted};
 use super::schema;
 use super::text::digest;
@@ -91,6 +92,8 @@ pub struct Profile {
     pub logs: LogRules,
     /// `[leak]`.
     pub leak: LeakRules,
+    /// `[notify]`.
+    pub notify: Option<NotifyRules>,
 }
 
 /// `[limits]`, before the host is asked.
@@ -229,6 +232,7 @@ fn profile(
     let sandbox = sandbox(walk, top);
     let logs = logs(walk, top);
     let leak = leak(walk, top);
+    let notify = notify::notify(walk, top);
     let base = base.or_else(|| cwd.clone());
     claims.name.clone_from(&name);
     claims.target.clone_from(&target);
@@ -263,6 +267,7 @@ fn profile(
         sandbox,
         logs,
         leak,
+        notify,
     })
 }
 

@@ -12,6 +12,7 @@ mod file;
 mod folders;
 mod forbidden;
 mod identity;
+mod notify;
 mod problem;
 mod program;
 mod resolve;

@@ -9,9 +9,10 @@ use super::file::{At, Profile};
 use super::folders::{Trusted, Way, follow, shell_word};
 use super::forbidden::{self, Use};
 use super::identity::look_up;
+use super::notify;
 use super::problem::{Position, Problem, Severity, quoted_path};
 use super::program::{self, Sight};
-use crate::model::{EnvFile, EnvName, EnvSpec, Identity, Limits, Places, SPEC_SCHEMA};
+use crate::model::{EnvFile, EnvName, EnvSpec, Identity, Limits, Notify, Places, SPEC_SCHEMA};
 
 /// The default of `[limits] open-files`, where the host allows it.
 const OPEN_FILES: u64 = 65_536;
@@ -65,11 +66,13 @@ pub fn resolve(profile: &Profile, host: &HostFacts) -> Result<Resolved, Vec<Prob
         work.program(base, cwd, &writable, &read_only);
     }
     let open_files = work.open_files();
+    let notify = work.notify();
     let mut problems = work.problems;
     problems.sort_by_key(Problem::position);
     match (identity, folders) {
         (Some(identity), Some((base, cwd))) if !problems.iter().any(Problem::is_error) => {
             let spec = spec(profile, identity, base, cwd, writable, read_only, open_files);
+            let spec = EnvSpec { notify, ..spec };
             Ok(Resolved { spec, warnings: problems })
         }
         _ => Err(problems),
@@ -121,6 +124,7 @@ fn spec(
         sandbox: profile.sandbox.clone(),
         logs: profile.logs.clone(),
         leak: profile.leak,
+        notify: None,
         autostart: profile.autostart,
         profile_digest: profile.digest.clone(),
     }
@@ -159,6 +163,12 @@ impl Work<'_> {
             .identity
             .map_err(|(text, hint)| self.report(user.at, Severity::Error, text, hint))
             .ok()
+    }
+
+    fn notify(&mut self) -> Option<Notify> {
+        let rules = self.profile.notify.as_ref()?;
+        let at = rules.user.as_ref().map_or(rules.at, |user| user.at);
+        notify::resolve(rules).map_err(|(text, hint)| self.error(at, text, hint)).ok()
     }
 
     /// The base without links, and the working directory beneath it with its links below base (a

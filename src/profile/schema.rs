@@ -37,7 +37,7 @@ const BOOLEAN: &str = "true or false";
 const STRINGS: &str = "a list of strings";
 
 /// All keys that this version knows; those of `[env]` are the operator's own.
-pub const KEYS: [Key; 37] = [
+pub const KEYS: [Key; 41] = [
     key(
         "",
         "name",
@@ -278,14 +278,39 @@ pub const KEYS: [Key; 37] = [
         "\"report\"",
         "an environment that leaks: \"report\" tells it, \"reload\" also reloads it in a quiet minute before the ceiling is met",
     ),
+    key(
+        "notify",
+        "command",
+        STRINGS,
+        "[\"/usr/local/bin/tell-operators\"]",
+        "nobody is told",
+        "a program, by its whole path, and its arguments: it is run when something happens, with a JSON object on its standard input",
+    ),
+    key("notify", "user", STRING, "\"nobody\"", "\"nobody\"", "who runs it, never root"),
+    key(
+        "notify",
+        "events",
+        STRINGS,
+        "[\"memory-ceiling\", \"leak\"]",
+        "crash, memory-ceiling, health, start-failed, gave-up, blocked, leak, lines-lost",
+        "of what it is run; beyond the default there are started, exit, memory-high, stopped, restarted, deadline, reload-failed, refused, warning",
+    ),
+    key(
+        "notify",
+        "within",
+        STRING,
+        "\"10s\"",
+        "\"10s\"",
+        "how long it may take; then it is killed",
+    ),
 ];
 
 /// The sections of [`KEYS`], and the operator's own.
-pub(super) const SECTIONS: [&str; 9] =
-    ["env", "limits", "restart", "stop", "health", "network", "sandbox", "logs", "leak"];
+pub(super) const SECTIONS: [&str; 10] =
+    ["env", "limits", "restart", "stop", "health", "network", "sandbox", "logs", "leak", "notify"];
 
 /// What later versions are to know; until then it is refused rather than silently not done.
-const LATER: [&str; 5] = ["notify", "deploy", "watch", "cron", "access"];
+const LATER: [&str; 4] = ["deploy", "watch", "cron", "access"];
 
 /// How others name the same thing, where no spelling is near: PM2's ecosystem file, systemd.
 const ELSEWHERE: [(&str, &str); 14] = [

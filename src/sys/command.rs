@@ -121,6 +121,48 @@ fn what_it_said(program: &str, output: &Output) -> io::Result<String> {
     Err(io::Error::other(format!("\"{program}\" failed ({}): {}", output.status, said.trim())))
 }
 
+/// For whom a program of an operator's is run.
+#[derive(Debug)]
+pub struct Restricted {
+    /// Its user, not root: capabilities go with that (capabilities(7)).
+    pub uid: u32,
+    /// Its group, the only one.
+    pub gid: u32,
+    /// What it reads.
+    pub stdin: File,
+    /// How long it may take.
+    pub within: Duration,
+}
+
+/// Runs `program` for somebody who is not root, in `/`, with a clean environment; it can become nobody else. Its words
+/// go where those of this process go. `None`: it did not end in time and was killed.
+///
+/// # Errors
+/// It could not be started.
+pub fn run_restricted(
+    program: &str,
+    arguments: &[String],
+    restricted: Restricted,
+) -> io::Result<Option<ExitStatus>> {
+    use std::os::unix::process::CommandExt as _;
+    let Restricted { uid, gid, stdin, within } = restricted;
+    if uid == 0 {
+        return Err(io::Error::other("it is not run as root"));
+    }
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let mut command = clean(program, &arguments);
+    // Other groups are dropped with that (`Command::uid`).
+    command.stdin(stdin).current_dir("/").uid(uid).gid(gid);
+    // SAFETY: between fork and exec prctl(2) is allowed; nothing is allocated.
+    unsafe { command.pre_exec(|| Ok(rustix::thread::set_no_new_privs(true)?)) };
+    let mut child = command.spawn()?;
+    let status = wait_within(&mut child, within)?;
+    if status.is_none() {
+        let _ = child.kill();
+    }
+    Ok(status)
+}
+
 /// Starts another process of swrun's own that goes on by itself: its own session, so that a Ctrl-C at this
 /// terminal is not for it, and its nice(2) counts (sched(7), autogroup); its output goes to `log`. It has the descriptors `keeps` under
 /// their numbers.

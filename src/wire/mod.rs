@@ -8,3 +8,4 @@ pub mod launch;
 pub mod once;
 pub mod pack;
 pub mod saved;
+pub mod tell;

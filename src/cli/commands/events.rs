@@ -5,8 +5,8 @@ use crate::cli::client::{self, PATIENCE};
 use crate::cli::exit::{Ended, Exit};
 use crate::cli::output::{Output, say};
 use crate::cli::show::table::{Style, cut};
-use crate::cli::show::words;
 use crate::formats::clean::clean;
+use crate::formats::words;
 use crate::model::Places;
 use crate::wire::ask::{Answer, Ask};
 

@@ -6,10 +6,10 @@ use crate::cli::args::Leaks;
 use crate::cli::commands::status::document;
 use crate::cli::exit::{Ended, Exit};
 use crate::cli::output::Output;
-use crate::cli::show::leak::sentence;
 use crate::cli::show::table::{Cell, Column, Row, Style, render};
-use crate::cli::show::words::{bytes, seconds};
 use crate::formats::clean::clean;
+use crate::formats::words::leak::sentence;
+use crate::formats::words::{bytes, seconds};
 use crate::model::{EnvironmentStatus, LeakStatus, LeakVerdict, Places};
 
 const COLUMNS: [Column; 6] = [

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 
 use super::status::{ports, state_style, state_words, what_is_wrong};
 use super::table::Style;
-use super::words::{bytes, event, last_exit_long, seconds};
 use crate::formats::clean::clean;
+use crate::formats::words::{bytes, event, last_exit_long, seconds};
 use crate::model::{
     EnvSpec, EnvironmentStatus, RestartPolicy, Stand, Wanted, format_bytes, format_duration,
 };
@@ -318,6 +318,7 @@ mod tests {
             sandbox: Sandbox::default(),
             logs: crate::model::LogRules::default(),
             leak: crate::model::LeakRules::default(),
+            notify: None,
             autostart: true,
             profile_digest: String::new(),
         };

@@ -2,7 +2,5 @@
 
 pub mod chart;
 pub mod environment;
-pub mod leak;
 pub mod status;
 pub mod table;
-pub mod words;

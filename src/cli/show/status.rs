@@ -5,8 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::table::{Cell, Column, Row, Style, cut, render};
-use super::{leak, words};
 use crate::formats::clean::clean;
+use crate::formats::words::{self, leak};
 use crate::model::{
     EnvironmentStatus, HostStatus, LeakVerdict, MemoryStatus, Phase, PortStatus, Protocol,
     StatusDocument, Wanted, format_duration,

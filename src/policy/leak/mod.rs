@@ -173,12 +173,12 @@ pub fn judge(looks: &[Look], ceiling: u64) -> Judgement {
     judgement
 }
 
-/// Whether an app that leaks is to be replaced now: when it uses three quarters of its ceiling and is as little busy
+/// Whether an app that leaks and uses so many bytes is to be replaced now: when that is three quarters of its ceiling and it is as little busy
 /// as it is in the quietest fifth of a day, or nine tenths, whatever it does.
 #[must_use]
-pub fn is_time_to_reload(looks: &[Look], ceiling: u64) -> bool {
+pub fn is_time_to_reload(looks: &[Look], used: u64, ceiling: u64) -> bool {
     let Some(last) = looks.last() else { return false };
-    let used = last.trough as f64 / ceiling.max(1) as f64;
+    let used = used as f64 / ceiling.max(1) as f64;
     let of_a_day = looks.iter().filter(|look| last.at.saturating_sub(look.at) <= 24 * 3600);
     let mut loads: Vec<f64> = of_a_day.filter_map(|look| look.load).collect();
     let quiet = loads.len() / 5;

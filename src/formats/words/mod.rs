@@ -1,10 +1,12 @@
 //! Ends, events and times in words.
 
+pub mod leak;
+
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::formats::clean::clean;
+use super::clean::clean;
 use crate::model::{Cause, Event, EventKind, LastExit, format_bytes, format_duration};
 
 /// How an instance ended: `crash, exit code 1`, `memory-ceiling at 512M`.
@@ -131,7 +133,7 @@ pub fn event(event: &Event) -> String {
             clean(program),
             often(*times)
         ),
-        EventKind::Leak(leak) => format!("memory: {}", super::leak::sentence(leak)),
+        EventKind::Leak(leak) => format!("memory: {}", leak::sentence(leak)),
         EventKind::Warning { text } => format!("warning: {}", clean(text)),
     };
     format!("{of}{what}")
