@@ -77,6 +77,9 @@ pub enum Command {
     Leaks(Leaks),
     /// Show what happened to environments, and why
     Events(Events),
+    /// Watch environments, their use over time and their logs; keys for orders
+    #[command(visible_alias = "monitor")]
+    Monit,
     /// Show all numbers as OpenMetrics, or serve them to Prometheus
     Metrics(Metrics),
     /// Run a command in the cage of an environment, running or not

@@ -10,6 +10,7 @@ mod demo;
 mod exit;
 mod logs;
 mod metrics;
+mod monit;
 mod output;
 mod select;
 mod show;
@@ -108,6 +109,7 @@ fn run(args: &Args, output: &mut Output) -> Ended {
         Command::History(history) => commands::history::run(&places, history, output),
         Command::Leaks(leaks) => commands::leaks::run(&places, leaks, output),
         Command::Events(events) => commands::events::run(&places, events, output),
+        Command::Monit => monit::run(&places, output),
         Command::Metrics(metrics) => metrics::run(&places, metrics, output),
         Command::Exec(exec) => commands::exec::run(&places, exec),
         Command::Logs(logs) => commands::logs::run(&places, logs, output),
