@@ -1,6 +1,7 @@
-//! What 3 and 20 idle environments cost: `swrun status`, memory, and CPU time over a minute.
+//! What 3 and 20 idle environments cost: `swrun status`, memory, and CPU time over a minute, in which each is sampled
+//! six times.
 //!
-//! `SWRUN_BENCH_IDLE=0` leaves the minute out.
+//! `SWRUN_BENCH_IDLE=0` leaves the minute out; `SWRUN_BENCH_CROWD="20 500"` are other numbers.
 
 mod common;
 
@@ -15,7 +16,8 @@ fn main() {
     let bed = Bed::running();
     let program = build(&bed);
     let mut running = 0;
-    for count in [3, 20] {
+    let crowd = std::env::var("SWRUN_BENCH_CROWD").unwrap_or_else(|_| "3 20".to_owned());
+    for count in crowd.split(' ').map(|count| count.parse().expect("a number")) {
         while running < count {
             running += 1;
             let name = format!("shop{running}");
@@ -49,7 +51,11 @@ fn status(bed: &Bed, count: usize) {
         assert!(done.status.success());
     }
     head("ms, whole process");
-    row(&format!("swrun status, {count} environments"), &status, "10");
+    row(
+        &format!("swrun status, {count} environments"),
+        &status,
+        if count > 20 { "50" } else { "10" },
+    );
     row("swrun --version, for comparison", &version, "");
 }
 

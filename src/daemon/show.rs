@@ -1,12 +1,15 @@
 //! All that is known of one environment, and what a command in its cage needs.
 
+use std::path::Path;
 use std::rc::Rc;
 
 use super::answer::{REPORT_WITHIN, environment, refusal, saved_spec};
 use super::orders;
 use super::registry::{Entry, Runner};
 use super::security::{self, Facts};
+use crate::cgroup::MemoryKinds;
 use crate::formats::journal;
+use crate::model::Resources;
 use crate::wire::ask::{Answer, ProcessLine, Refusal, ShowDocument};
 use crate::wire::once::Ticket;
 
@@ -73,10 +76,32 @@ pub async fn show(runner: &Rc<Runner>, entries: Vec<Rc<Entry>>) -> Result<Answer
         spec,
         env_keys,
         processes: processes(pids).await,
+        resources: group.as_deref().map(|group| resources(runner, group)).unwrap_or_default(),
         cgroup: group.map(|group| group.to_string_lossy().into_owned()),
         events,
         logs: runner.places.logs(&entry.name),
     })))
+}
+
+/// Of all instances together.
+fn resources(runner: &Runner, group: &Path) -> Resources {
+    let driver = runner.driver.as_ref();
+    let ids = driver.instances(group).unwrap_or_default();
+    let kinds: Vec<MemoryKinds> = ids.iter().map(|id| driver.memory_kinds(group, *id)).collect();
+    let sum = |kind: fn(&MemoryKinds) -> Option<u64>| -> Option<u64> {
+        if kinds.is_empty() { None } else { kinds.iter().map(kind).sum() }
+    };
+    let [_, cpu_pressure, io_pressure] = driver.pressure(group);
+    let io = driver.io(group);
+    Resources {
+        file: sum(|kinds| kinds.file),
+        shmem: sum(|kinds| kinds.shmem),
+        kernel: sum(|kinds| kinds.kernel),
+        cpu_pressure,
+        io_pressure,
+        read: io.map(|io| io.0),
+        written: io.map(|io| io.1),
+    }
 }
 
 /// What an app's processes say of themselves; beside the runner's own thread and in bounded time, as

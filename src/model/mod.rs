@@ -43,4 +43,4 @@ pub use status::{
     BlockedBy, CpuStatus, EnvironmentStatus, HostStatus, InstanceStatus, MemoryStatus, PidsStatus,
     PortLine, PortStatus, PortsDocument, RunnerStatus, STATUS_SCHEMA, StatusDocument,
 };
-pub use usage::{Usage, UsageSpan};
+pub use usage::{Resources, Usage, UsageSpan};

@@ -39,6 +39,26 @@ pub struct Usage {
     pub restarts: u16,
 }
 
+/// What the cgroup of an environment says of all its instances together, beyond the status. `None`: it could not be
+/// read, or this host does not count it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Resources {
+    /// Page cache, in bytes.
+    pub file: Option<u64>,
+    /// Shared memory and tmpfs, in bytes.
+    pub shmem: Option<u64>,
+    /// Kernel memory, in bytes.
+    pub kernel: Option<u64>,
+    /// Stalls for want of CPU: PSI `some avg10`, in percent.
+    pub cpu_pressure: Option<f64>,
+    /// For want of I/O.
+    pub io_pressure: Option<f64>,
+    /// Bytes read from disks.
+    pub read: Option<u64>,
+    /// Bytes written to disks.
+    pub written: Option<u64>,
+}
+
 /// The same over a time, of which there were several samples.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct UsageSpan {

@@ -33,7 +33,8 @@ pub(super) fn notify(walk: &mut Walk<'_>, top: Section<'_, '_>) -> Option<Notify
     let user = walk.value(section, "user", values::string);
     let events = walk.list(section, "events", |v| values::one_of(v, NOTICES));
     let within = walk.value(section, "within", values::duration);
-    if let Some(at) = section.lacks("command") {
+    let has_others = ["user", "events", "within"].iter().any(|key| section.has(key));
+    if let Some(at) = section.lacks("command").filter(|_| has_others) {
         let hint = "as in command = [\"/usr/local/bin/tell-operators\"]";
         walk.error(at, "\"command\" in [notify] is missing", Some(hint));
     }

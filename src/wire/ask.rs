@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::once::Ticket;
 use super::saved::{SavedEnvironment, SavedList};
 use crate::model::{
-    EnvSpec, EnvironmentStatus, Event, PortsDocument, StatusDocument, UsageSpan, WallLine,
+    EnvSpec, EnvironmentStatus, Event, PortsDocument, Resources, StatusDocument, UsageSpan,
+    WallLine,
 };
 
 /// What is asked of the runner. `targets` are names or targets of environments; none is all.
@@ -209,6 +210,9 @@ pub struct ShowDocument {
     pub processes: Vec<ProcessLine>,
     /// Its cgroup, below the hierarchy's root.
     pub cgroup: Option<String>,
+    /// What its cgroup says beyond the status.
+    #[serde(default)]
+    pub resources: Resources,
     /// The last events, oldest first.
     pub events: Vec<Event>,
     /// The walls round it.

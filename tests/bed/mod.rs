@@ -108,8 +108,8 @@ impl Bed {
         // Numbers that no user has, apart for every bed that runs at the same time.
         static USERS: AtomicU32 = AtomicU32::new(0);
         let user = USERS.fetch_add(1, Ordering::Relaxed);
-        assert!(user < 400, "the next process's users");
-        let uid = 200_000 + (std::process::id() % 10_000) * 400 + user;
+        assert!(user < 600, "the next process's users");
+        let uid = 200_000 + (std::process::id() % 10_000) * 600 + user;
         let home = self.root.join("srv").join(name);
         fs::create_dir(&home).expect("a new folder");
         chown(&home, Some(uid), Some(uid)).expect("root may");

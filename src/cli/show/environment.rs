@@ -1,15 +1,17 @@
 //! The page of `swrun show ENV`.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::status::{ports, state_style, state_words, what_is_wrong};
 use super::table::Style;
 use crate::formats::clean::clean;
-use crate::formats::words::{bytes, event, last_exit_long, seconds};
+use crate::formats::words::{bytes, event, last_exit_long, leak, seconds};
 use crate::model::{
-    EnvSpec, EnvironmentStatus, RestartPolicy, Stand, Wanted, format_bytes, format_duration,
+    EnvSpec, EnvironmentStatus, Resources, RestartPolicy, Stand, Wanted, format_bytes,
+    format_duration,
 };
 use crate::wire::ask::{ProcessLine, ShowDocument};
 
@@ -29,7 +31,7 @@ pub fn lines(document: &ShowDocument, now: Timestamp, colour: bool) -> Vec<Strin
         page.limits(spec);
         page.restart_and_stop(spec);
     }
-    page.use_of(&document.status);
+    page.use_of(&document.status, &document.resources);
     page.section("environment keys (values are never shown)");
     match document.env_keys.is_empty() {
         true => page.lines.push("  none in the profile's [env]".into()),
@@ -173,21 +175,39 @@ impl Page {
         self.value("autostart", if spec.autostart { "yes" } else { "no" });
     }
 
-    fn use_of(&mut self, status: &EnvironmentStatus) {
+    fn use_of(&mut self, status: &EnvironmentStatus, more: &Resources) {
         self.section("use");
         let memory = &status.memory;
         let now = format!("{} / {}", bytes(memory.current), bytes(memory.max));
-        let more = format!("anon {}, peak {}", bytes(memory.anon), bytes(memory.peak));
-        self.value("memory", format!("{now} ({more})"));
+        self.value("memory", format!("{now}, peak {}", bytes(memory.peak)));
+        let kinds = [
+            ("anonymous", memory.anon),
+            ("page cache", more.file),
+            ("shared", more.shmem),
+            ("kernel", more.kernel),
+            ("swap", memory.swap),
+        ];
+        let kinds = kinds.map(|(kind, size)| format!("{kind} {}", bytes(size)));
+        self.value("", kinds.join(", "));
+        self.value("leak", leak::sentence(&status.leak));
         let unknown = || "?".to_owned();
         self.value("oom kills", memory.oom_kills.map_or_else(unknown, |kills| kills.to_string()));
         let percent =
             |value: Option<f64>| value.map_or_else(unknown, |value| format!("{value:.1}%"));
-        self.value("pressure", percent(memory.pressure_avg10));
+        let stalls = [
+            ("memory", memory.pressure_avg10),
+            ("cpu", more.cpu_pressure),
+            ("io", more.io_pressure),
+        ];
+        let stalls = stalls.map(|(what, share)| format!("{what} {}", percent(share)));
+        self.value("stalled for", stalls.join(", "));
         let limit = status.cpu.limit_percent.map_or_else(|| "-".into(), |l| format!("{l:.0}%"));
-        self.value("cpu", format!("{} / {limit}", percent(status.cpu.percent)));
+        let held = status.cpu.throttled_us.map(Duration::from_micros).map(format_duration);
+        let held = held.unwrap_or_else(unknown);
+        self.value("cpu", format!("{} / {limit}, held back {held}", percent(status.cpu.percent)));
         let count = |value: Option<u64>| value.map_or_else(unknown, |value| value.to_string());
         self.value("pids", format!("{} / {}", count(status.pids.current), count(status.pids.max)));
+        self.value("disk", format!("{} read, {} written", bytes(more.read), bytes(more.written)));
     }
 }
 
@@ -339,6 +359,13 @@ mod tests {
                 text: "no\u{1b}[31m".into(),
             }],
             env_keys: vec!["NODE_ENV".into(), "PORT".into()],
+            resources: Resources {
+                file: Some(9 << 20),
+                kernel: Some(1 << 20),
+                cpu_pressure: Some(1.25),
+                read: Some(3 << 30),
+                ..Resources::default()
+            },
             processes: vec![
                 process(12, 11, "worker\x1b[31m"),
                 process(11, 1, "node index.js"),
@@ -396,11 +423,14 @@ restart and stop
   autostart     yes
 
 use
-  memory        92M / 512M (anon ?, peak ?)
+  memory        92M / 512M, peak ?
+                anonymous ?, page cache 9M, shared ?, kernel 1M, swap ?
+  leak          not known yet: it is judged an hour after its start
   oom kills     ?
-  pressure      ?
-  cpu           1.2% / -
+  stalled for   memory ?, cpu 1.2%, io ?
+  cpu           1.2% / -, held back ?
   pids          ? / ?
+  disk          3G read, ? written
 
 environment keys (values are never shown)
   NODE_ENV PORT

@@ -14,7 +14,7 @@ pub fn sentence(leak: &LeakStatus) -> String {
     let seen = leak.seen_s.map_or_else(|| "?".to_owned(), |s| time(s / 60 * 60));
     let mut text = match (leak.verdict, leak.doubt) {
         (LeakVerdict::Unknown, _) => {
-            return "it has not run long enough to judge (three quarters of an hour after a warm-up of a quarter)".to_owned();
+            return "not known yet: it is judged an hour after its start".to_owned();
         }
         (LeakVerdict::None, _) => {
             return format!("its anonymous memory does not grow, over the last {seen}");

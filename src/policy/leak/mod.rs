@@ -8,6 +8,9 @@
 //! explains is a leak.
 #![forbid(unsafe_code)]
 
+mod days;
+mod pieces;
+mod series;
 #[cfg(test)]
 mod simulated;
 pub mod statistics;
@@ -18,6 +21,9 @@ use std::time::Duration;
 
 use crate::model::{LeakDoubt, LeakStatus, LeakVerdict};
 
+use days::Days;
+use pieces::{low, pieces};
+use series::{PIECE, Series};
 use statistics::{mann_kendall, median, sen_slope, two_sided};
 
 /// What was seen in one minute.
@@ -173,8 +179,8 @@ pub fn judge(looks: &[Look], ceiling: u64) -> Judgement {
     judgement
 }
 
-/// Whether an app that leaks and uses so many bytes is to be replaced now: when that is three quarters of its ceiling and it is as little busy
-/// as it is in the quietest fifth of a day, or nine tenths, whatever it does.
+/// Whether an app that leaks and uses so many bytes is to be replaced now: when that is three quarters of its ceiling
+/// and it is as little busy as in the quietest fifth of a day, or nine tenths, whatever it does.
 #[must_use]
 pub fn is_time_to_reload(looks: &[Look], used: u64, ceiling: u64) -> bool {
     let Some(last) = looks.last() else { return false };
@@ -322,212 +328,4 @@ fn doubt(series: &Series, days: Option<&Days>, growth: f64, age: f64) -> Option<
         None => series.doubt(growth),
     };
     found.or_else(|| (age < GROWN_UP).then_some(LeakDoubt::Young))
-}
-
-/// The lowest points of pieces that overlap, at equal distances.
-#[derive(Debug)]
-struct Series {
-    troughs: Vec<f64>,
-    /// The mean load of each step; `None`: unknown.
-    loads: Option<Vec<f64>>,
-    /// The distance, in hours.
-    step: f64,
-}
-
-/// A piece is a sixth of the whole, and the next begins after a sixth of it.
-const PIECE: f64 = 1.0 / 6.0;
-const STEPS_IN_PIECE: usize = 6;
-
-impl Series {
-    /// `None` where looks are missing for a whole piece, or for more than a tenth of all.
-    fn of(looks: &[Look], span: f64) -> Option<Self> {
-        let step = span * PIECE / STEPS_IN_PIECE as f64;
-        let steps = pieces(looks, span, step);
-        let missing = steps.iter().filter(|step| step.is_none()).count();
-        if missing * 10 > steps.len() {
-            return None;
-        }
-        let mut troughs = Vec::new();
-        for piece in steps.windows(STEPS_IN_PIECE) {
-            let known = piece.iter().flatten();
-            let mut all: Vec<f64> = known.flat_map(|piece| &piece.troughs).copied().collect();
-            troughs.push(low(&mut all)?);
-        }
-        let loads = steps.iter().flatten().map(|step| step.load).collect();
-        Some(Self { troughs, loads, step })
-    }
-
-    /// What is left without the trend: the median distance from it.
-    fn noise(&self) -> f64 {
-        let slope = sen_slope(&self.troughs).unwrap_or(0.0);
-        let mut rest: Vec<f64> = self
-            .troughs
-            .iter()
-            .enumerate()
-            .map(|(at, trough)| trough - slope * at as f64)
-            .collect();
-        let middle = median(&mut rest).unwrap_or(0.0);
-        rest.iter_mut().for_each(|value| *value = (*value - middle).abs());
-        median(&mut rest).unwrap_or(0.0)
-    }
-
-    fn doubt(&self, growth: f64) -> Option<LeakDoubt> {
-        let piece = || {
-            let later = self.troughs.iter().skip(STEPS_IN_PIECE);
-            later.zip(&self.troughs).map(|(later, earlier)| later - earlier)
-        };
-        if piece().any(|rise| rise < -0.3 * growth) {
-            return Some(LeakDoubt::Falls);
-        }
-        // A leak grows in each piece; of steps most have none.
-        let mut rises: Vec<f64> = piece().collect();
-        let quarter = rises.len() / 4;
-        let quarter = *rises.select_nth_unstable_by(quarter, f64::total_cmp).1;
-        if quarter < 0.3 * growth * PIECE {
-            return Some(LeakDoubt::Steps);
-        }
-        if self.levels(growth) {
-            return Some(LeakDoubt::Levels);
-        }
-        self.goes_with_load(growth).then_some(LeakDoubt::Wave)
-    }
-
-    /// Whether the end climbs much slower than the whole, or the middle does: a leak goes on.
-    fn levels(&self, growth: f64) -> bool {
-        let whole = growth / (self.step * (self.troughs.len() + STEPS_IN_PIECE - 1) as f64);
-        let slope = |part: &[f64]| sen_slope(part).unwrap_or(0.0) / self.step;
-        let half = self.troughs.len() / 2;
-        let (first, second) = self.troughs.split_at(half);
-        let last = &self.troughs[self.troughs.len() - self.troughs.len() / 3..];
-        let (first, second) = (slope(first), slope(second));
-        second < 0.4 * first
-            || second < 0.4 * whole
-            || slope(last) < 0.2 * whole
-            || first < 0.2 * whole
-    }
-
-    /// Whether the load rises too, and by enough: memory that goes with the load grows at most by as many parts
-    /// as that does, and what comes with a queue by a few times as many.
-    fn goes_with_load(&self, growth: f64) -> bool {
-        let Some(loads) = &self.loads else { return true };
-        let middle = median(&mut loads.clone()).unwrap_or(0.0);
-        let slope = sen_slope(loads).unwrap_or(0.0);
-        let load = slope * loads.len() as f64 / middle.max(0.01);
-        let memory = growth / self.troughs.iter().copied().fold(f64::MAX, f64::min).max(1.0);
-        load > 0.2 * memory && mann_kendall(loads).z() > 3.0
-    }
-}
-
-/// What a twentieth of them is below: a trough that does not hang on one look.
-fn low(troughs: &mut [f64]) -> Option<f64> {
-    let at = troughs.len() / 20;
-    if troughs.is_empty() {
-        return None;
-    }
-    Some(*troughs.select_nth_unstable_by(at, f64::total_cmp).1)
-}
-
-#[derive(Debug, Clone)]
-struct Piece {
-    troughs: Vec<f64>,
-    load: Option<f64>,
-}
-
-/// Cuts the last `span` hours into pieces of `step` hours; `None` for one in which nothing was seen.
-fn pieces(looks: &[Look], span: f64, step: f64) -> Vec<Option<Piece>> {
-    let count = (span / step).round() as usize;
-    let Some(last) = looks.last().map(|look| look.at) else { return Vec::new() };
-    let mut found: Vec<Vec<&Look>> = vec![Vec::new(); count];
-    for look in looks {
-        let before = (last - look.at) as f64 / 3600.0;
-        let index = (count as f64 - before / step).ceil() as usize;
-        found[index.clamp(1, count) - 1].push(look);
-    }
-    let made = found.into_iter().map(|looks| {
-        let known: Vec<f64> = looks.iter().filter_map(|look| look.load).collect();
-        let load = known.iter().sum::<f64>() / known.len() as f64;
-        (!looks.is_empty()).then(|| Piece {
-            troughs: looks.iter().map(|look| look.trough as f64).collect(),
-            load: (known.len() * 2 > looks.len()).then_some(load),
-        })
-    });
-    made.collect()
-}
-
-/// The same hours of days that follow one another: a daily wave is not in their differences.
-#[derive(Debug)]
-struct Days {
-    per_hour: f64,
-    /// The median difference of each day from the one before.
-    rises: Vec<f64>,
-    /// And the relative one of the load.
-    loads: Vec<Option<f64>>,
-    /// The share of pairs that rise.
-    share: f64,
-    /// The median distance of the differences from their median.
-    noise: f64,
-    troughs: Vec<f64>,
-}
-
-/// Into how many pieces a day is cut.
-const IN_A_DAY: usize = 12;
-
-impl Days {
-    fn of(looks: &[Look], span: f64) -> Option<Self> {
-        let pieces: Vec<Option<(f64, Option<f64>)>> = pieces(looks, span, 24.0 / IN_A_DAY as f64)
-            .into_iter()
-            .map(|piece| piece.and_then(|mut piece| Some((low(&mut piece.troughs)?, piece.load))))
-            .collect();
-        let days = pieces.len() / IN_A_DAY;
-        let pieces = &pieces[pieces.len() - days * IN_A_DAY..];
-        let mut differences = Vec::new();
-        let (mut rises, mut loads) = (Vec::new(), Vec::new());
-        for day in 1..days {
-            let today = &pieces[day * IN_A_DAY..(day + 1) * IN_A_DAY];
-            let yesterday = &pieces[(day - 1) * IN_A_DAY..day * IN_A_DAY];
-            let pairs =
-                || yesterday.iter().zip(today).filter_map(|(before, after)| (*before).zip(*after));
-            let mut of_day: Vec<f64> =
-                pairs().map(|((before, _), (after, _))| after - before).collect();
-            differences.extend_from_slice(&of_day);
-            rises.push(median(&mut of_day)?);
-            let before: Option<f64> = pairs().map(|((_, load), _)| load).sum();
-            let after: Option<f64> = pairs().map(|(_, (_, load))| load).sum();
-            loads.push(
-                before.zip(after).map(|(before, after)| (after - before) / before.max(0.001)),
-            );
-        }
-        let rising = differences.iter().filter(|difference| **difference > 0.0).count();
-        let share = rising as f64 / differences.len().max(1) as f64;
-        let middle = median(&mut differences)?;
-        differences.iter_mut().for_each(|value| *value = (*value - middle).abs());
-        let noise = median(&mut differences)?;
-        let troughs = pieces.iter().flatten().map(|(trough, _)| *trough).collect();
-        Some(Self { per_hour: middle / 24.0, rises, loads, share, noise, troughs })
-    }
-
-    /// Each day is higher than the one before, at nearly each of its hours, and about as much.
-    fn is_rise(&self, ceiling: f64) -> bool {
-        let middle = self.per_hour * 24.0;
-        middle > 0.0
-            && middle * self.rises.len() as f64 > MATERIAL * ceiling
-            && self.share > 0.85
-            && middle > self.noise
-            && self.rises.iter().all(|rise| *rise > 0.4 * middle)
-    }
-
-    fn doubt(&self) -> Option<LeakDoubt> {
-        let steps: Vec<f64> = self.troughs.windows(2).map(|pair| pair[1] - pair[0]).collect();
-        // A wave is smooth: what a step is more than those beside it is not the wave's.
-        let is_step = |of: &[f64]| of[1] - f64::midpoint(of[0], of[2]) > 6.0 * self.per_hour;
-        if steps.windows(3).any(is_step) {
-            return Some(LeakDoubt::Steps);
-        }
-        self.goes_with_load().then_some(LeakDoubt::Wave)
-    }
-
-    /// Whether the days got busier, too.
-    fn goes_with_load(&self) -> bool {
-        self.loads.iter().all(|load| load.is_some_and(|load| load > 0.25))
-    }
 }
