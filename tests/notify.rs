@@ -2,6 +2,8 @@
 //! while the environment goes on.
 
 mod bed;
+#[path = "common/install.rs"]
+mod install;
 #[path = "common/kernel.rs"]
 mod kernel;
 
@@ -11,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use bed::{App, Bed, get, pid};
+use install::install;
 use serde_json::Value;
 
 /// A folder that the command, which is nobody's, can write to.
@@ -124,14 +127,6 @@ fn one_that_hangs_or_fails_holds_up_nothing_and_leaves_nothing() {
     bed.ok(&["restart", "shop"]);
     kernel::until("that is said, too", || warned("nobody was told by [notify]") >= 2);
     bed.end();
-}
-
-/// By a process of its own: a descriptor of ours that a fork of another test has would keep it from being executed.
-fn install(program: &Path) {
-    let new = program.with_extension("new");
-    let copied = std::process::Command::new("cp").arg(bed::swrun()).arg(&new).status();
-    assert!(copied.is_ok_and(|status| status.success()));
-    fs::rename(&new, program).expect("our own folder");
 }
 
 #[test]

@@ -2,6 +2,8 @@
 //! counted goes on; one that cannot take over leaves the old one in charge.
 
 mod bed;
+#[path = "common/install.rs"]
+mod install;
 #[path = "common/kernel.rs"]
 mod kernel;
 #[path = "common/load.rs"]
@@ -11,11 +13,11 @@ mod loaded;
 
 use std::fs::{self, File};
 use std::os::fd::AsFd as _;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use bed::{App, Bed, get, is_guest, pid};
+use install::install;
 use load::Load;
 use loaded::{CLIENTS, address, is_held, nothing_was_lost, server};
 use serde_json::Value;
@@ -29,14 +31,6 @@ fn bed() -> (Bed, PathBuf) {
     install(&program);
     bed.daemon_by(Command::new(&program));
     (bed, program)
-}
-
-/// Puts a new file in the program's place, as a package does.
-fn install(program: &Path) {
-    let new = program.with_extension("new");
-    fs::copy(bed::swrun(), &new).expect("our own folder");
-    fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).expect("ours");
-    fs::rename(&new, program).expect("our own folder");
 }
 
 /// The program that the monitor of an environment runs.
