@@ -242,7 +242,7 @@ fn unsafe_has_one_home() {
 /// looked at here.
 #[test]
 fn programs_are_run_by_name_alone_where_it_is_said() {
-    let runs = ["Command::new(", "command::run", "command::start("];
+    let runs = ["Command::new(", "command::run", "command::start"];
     let found: Vec<String> = sources()
         .iter()
         .filter(|source| runs.iter().any(|run| source.code.contains(run)))

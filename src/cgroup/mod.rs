@@ -262,6 +262,23 @@ pub struct MemoryKinds {
     pub kernel: Option<u64>,
 }
 
+impl MemoryKinds {
+    /// Of several instances together; a kind that is unknown of one of them, or of none, is unknown.
+    #[must_use]
+    pub fn total(all: &[Self]) -> Self {
+        let sum = |kind: fn(&Self) -> Option<u64>| -> Option<u64> {
+            if all.is_empty() { None } else { all.iter().map(kind).sum() }
+        };
+        Self {
+            current: sum(|one| one.current),
+            anon: sum(|one| one.anon),
+            file: sum(|one| one.file),
+            shmem: sum(|one| one.shmem),
+            kernel: sum(|one| one.kernel),
+        }
+    }
+}
+
 /// CPU use of an environment in microseconds; what could not be read is `None`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CpuReading {

@@ -2,7 +2,7 @@
 //! are not touched: their monitors go on, and the new runner finds them. Nor is who asks something meanwhile: the
 //! socket stays open, and the new runner lets in who waits there.
 
-use std::ffi::{CString, OsStr};
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
@@ -71,23 +71,14 @@ pub fn own() -> Option<(u64, u64)> {
 /// Executes it with the arguments of this process; returns only where that failed.
 pub fn execute(heir: &Heir) -> String {
     let program = heir.program.as_os_str();
-    match try_to_execute(program, &heir.socket) {
-        Ok(never) => match never {},
-        Err(error) => format!("could not execute \"{}\": {error}", program.display()),
+    let failed = |error: io::Error| format!("could not execute \"{}\": {error}", program.display());
+    if let Err(error) = rustix::io::fcntl_setfd(&heir.socket, FdFlags::empty()) {
+        return failed(error.into());
     }
-}
-
-fn try_to_execute(program: &OsStr, socket: &OwnedFd) -> io::Result<std::convert::Infallible> {
-    let text = |bytes: &[u8]| CString::new(bytes).map_err(io::Error::from);
-    let arguments: Vec<CString> =
-        std::env::args_os().map(|argument| text(argument.as_bytes())).collect::<io::Result<_>>()?;
-    let mut variables: Vec<CString> = std::env::vars_os()
-        .filter(|(key, _)| key != SOCKET)
-        .map(|(key, value)| text(&[key.as_bytes(), b"=", value.as_bytes()].concat()))
-        .collect::<io::Result<_>>()?;
-    variables.push(text(format!("{SOCKET}={}", socket.as_raw_fd()).as_bytes())?);
-    rustix::io::fcntl_setfd(socket, FdFlags::empty())?;
-    Ok(nix::unistd::execve(&text(program.as_bytes())?, &arguments, &variables)?)
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let arguments = arguments.iter().map(OsString::as_os_str);
+    let socket = (SOCKET, heir.socket.as_raw_fd().to_string());
+    failed(command::execute(program, arguments, |key| key == SOCKET, Some(socket)))
 }
 
 /// The socket that the program before this one left, if there was one: to be asked once, first of all.

@@ -88,15 +88,13 @@ fn resources(runner: &Runner, group: &Path) -> Resources {
     let driver = runner.driver.as_ref();
     let ids = driver.instances(group).unwrap_or_default();
     let kinds: Vec<MemoryKinds> = ids.iter().map(|id| driver.memory_kinds(group, *id)).collect();
-    let sum = |kind: fn(&MemoryKinds) -> Option<u64>| -> Option<u64> {
-        if kinds.is_empty() { None } else { kinds.iter().map(kind).sum() }
-    };
+    let MemoryKinds { file, shmem, kernel, .. } = MemoryKinds::total(&kinds);
     let [_, cpu_pressure, io_pressure] = driver.pressure(group);
     let io = driver.io(group);
     Resources {
-        file: sum(|kinds| kinds.file),
-        shmem: sum(|kinds| kinds.shmem),
-        kernel: sum(|kinds| kinds.kernel),
+        file,
+        shmem,
+        kernel,
         cpu_pressure,
         io_pressure,
         read: io.map(|io| io.0),

@@ -3,7 +3,7 @@
 //! over the exec in a memory file; a trial run of the new program looks at it first.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::CString;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
@@ -415,25 +415,9 @@ impl Monitor {
 
 /// Executes with this process's own variables, but for those that tell of descriptors: they were taken once.
 fn execute(path: &str, words: &[String]) -> io::Error {
-    let text = |bytes: &[u8]| CString::new(bytes).map_err(io::Error::from);
-    let run = || -> io::Result<std::convert::Infallible> {
-        let path = text(path.as_bytes())?;
-        let mut arguments = vec![text(b"swrun")?];
-        for word in words {
-            arguments.push(text(word.as_bytes())?);
-        }
-        let mut variables = Vec::new();
-        for (key, value) in std::env::vars_os() {
-            if !key.as_bytes().starts_with(b"LISTEN_") {
-                variables.push(text(&[key.as_bytes(), b"=", value.as_bytes()].concat())?);
-            }
-        }
-        Ok(nix::unistd::execve(&path, &arguments, &variables)?)
-    };
-    match run() {
-        Ok(never) => match never {},
-        Err(error) => error,
-    }
+    let arguments = std::iter::once("swrun").chain(words.iter().map(String::as_str));
+    let tells_of_descriptors = |key: &OsStr| key.as_bytes().starts_with(b"LISTEN_");
+    command::execute(path.as_ref(), arguments.map(OsStr::new), tells_of_descriptors, None)
 }
 
 #[cfg(test)]

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::fs::MemfdFlags;
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::Serialize;
 
 use super::run::Monitor;
@@ -113,18 +112,7 @@ impl Monitor {
         ];
         arguments.extend_from_slice(&rules.command);
         let arguments: Vec<&std::ffi::OsStr> = arguments.iter().map(AsRef::as_ref).collect();
-        let log = File::from(io::stderr().as_fd().try_clone_to_owned()?);
-        let mut child =
-            command::start("/proc/self/exe".as_ref(), &arguments, log, &[memory.as_fd()])?;
-        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-        match pid.map(|pid| pidfd_open(pid, PidfdFlags::empty())) {
-            Some(Ok(process)) => Ok((child, process)),
-            _ => {
-                child.kill()?;
-                child.wait()?;
-                Err(io::Error::other("its process could not be watched"))
-            }
-        }
+        command::start_watched(&arguments, &[memory.as_fd()])
     }
 
     /// Takes the end of who told, and ends what it left behind.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::run::Monitor;
-use crate::cgroup::CpuReading;
+use crate::cgroup::{CpuReading, MemoryKinds};
 use crate::formats::history::{self, History, RINGS};
 use crate::lifecycle::Event;
 use crate::model::{EventKind, LeakAction, LeakStatus, LeakVerdict, Phase, Usage, UsageSpan};
@@ -127,16 +127,8 @@ impl Monitor {
 
     fn usage(&mut self, now: Duration) -> Usage {
         let driver = self.driver.as_ref();
-        let mut kinds = self.running.keys().map(|id| driver.memory_kinds(&self.base, *id));
-        let first = kinds.next().unwrap_or_default();
-        let sum = |one: Option<u64>, other: Option<u64>| one.zip(other).map(|(a, b)| a + b);
-        let kinds = kinds.fold(first, |all, one| crate::cgroup::MemoryKinds {
-            current: sum(all.current, one.current),
-            anon: sum(all.anon, one.anon),
-            file: sum(all.file, one.file),
-            shmem: sum(all.shmem, one.shmem),
-            kernel: sum(all.kernel, one.kernel),
-        });
+        let kinds = self.running.keys().map(|id| driver.memory_kinds(&self.base, *id));
+        let kinds = MemoryKinds::total(&kinds.collect::<Vec<_>>());
         let (cpu, io) = (driver.cpu(&self.base), driver.io(&self.base));
         let pressure = driver.pressure(&self.base);
         let (pids, _) = driver.pids(&self.base);

@@ -1,9 +1,10 @@
 //! Running a program of the host's: the one place where swrun starts something that is not its own.
 
-use std::ffi::OsStr;
+use std::ffi::{CString, OsStr};
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -64,11 +65,15 @@ pub fn run_with_within(
 
 /// The status of a child that ends within that time.
 fn wait_within(child: &mut Child, within: Duration) -> io::Result<Option<ExitStatus>> {
+    poll_until(process(child)?, Instant::now() + within)?;
+    child.try_wait()
+}
+
+/// Readable when the child has ended (pidfd_open(2)).
+fn process(child: &Child) -> io::Result<OwnedFd> {
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     let pid = pid.ok_or(io::ErrorKind::InvalidInput)?;
-    let process = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
-    poll_until(&process, Instant::now() + within)?;
-    child.try_wait()
+    Ok(rustix::process::pidfd_open(pid, PidfdFlags::empty())?)
 }
 
 /// Whether something is to be read there before the deadline.
@@ -189,6 +194,54 @@ pub fn start(
         .stdout(log.try_clone()?)
         .stderr(log)
         .spawn()
+}
+
+/// As [`start`], of this program, with a descriptor that is readable when it has ended; its output goes where this
+/// process's errors go.
+///
+/// # Errors
+/// It could not be started or watched; then nothing runs.
+pub fn start_watched(
+    arguments: &[&OsStr],
+    keeps: &[BorrowedFd<'_>],
+) -> io::Result<(Child, OwnedFd)> {
+    let log = File::from(io::stderr().as_fd().try_clone_to_owned()?);
+    let mut child = start("/proc/self/exe".as_ref(), arguments, log, keeps)?;
+    match process(&child) {
+        Ok(process) => Ok((child, process)),
+        Err(error) => {
+            child.kill()?;
+            child.wait()?;
+            Err(error)
+        }
+    }
+}
+
+/// Lets another program take this process's place, with its own variables but for those whose names `drops`, and
+/// with `adds`; returns only where that failed.
+pub fn execute<'a>(
+    program: &OsStr,
+    arguments: impl Iterator<Item = &'a OsStr>,
+    drops: impl Fn(&OsStr) -> bool,
+    adds: Option<(&str, String)>,
+) -> io::Error {
+    let text = |bytes: &[u8]| CString::new(bytes).map_err(io::Error::from);
+    let variable =
+        |key: &OsStr, value: &OsStr| text(&[key.as_bytes(), b"=", value.as_bytes()].concat());
+    let run = || -> io::Result<std::convert::Infallible> {
+        let arguments: Vec<CString> =
+            arguments.map(|word| text(word.as_bytes())).collect::<io::Result<_>>()?;
+        let kept = std::env::vars_os().filter(|(key, _)| !drops(key));
+        let variables: Vec<CString> = kept
+            .map(|(key, value)| variable(&key, &value))
+            .chain(adds.iter().map(|(key, value)| variable(key.as_ref(), value.as_ref())))
+            .collect::<io::Result<_>>()?;
+        Ok(nix::unistd::execve(&text(program.as_bytes())?, &arguments, &variables)?)
+    };
+    match run() {
+        Ok(never) => match never {},
+        Err(error) => error,
+    }
 }
 
 /// Lets the program have `keeps`, which have to live until it is executed.

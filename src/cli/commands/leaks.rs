@@ -42,7 +42,6 @@ pub fn run(places: &Places, leaks: &Leaks, output: &mut Output) -> Ended {
     let mut status = document(places, &leaks.selection.named())?;
     status.environments.sort_by_key(|one| std::cmp::Reverse(one.leak.verdict));
     if leaks.json {
-        let line = |one: &'_ EnvironmentStatus| sentence(&one.leak);
         let environments = status
             .environments
             .iter()
@@ -51,7 +50,7 @@ pub fn run(places: &Places, leaks: &Leaks, output: &mut Output) -> Ended {
                 anon: one.memory.anon,
                 max: one.memory.max,
                 leak: &one.leak,
-                text: line(one),
+                text: sentence(&one.leak),
             })
             .collect();
         output.json(&Document { schema: 1, environments })?;

@@ -2,7 +2,7 @@
 
 use crate::cli::args::Ports;
 use crate::cli::client::{self, PATIENCE};
-use crate::cli::exit::{Ended, Exit};
+use crate::cli::exit::{Ended, Exit, Failure};
 use crate::cli::output::{Output, say};
 use crate::cli::show::table::{Cell, Column, Row, Style, render};
 use crate::formats::clean::clean;
@@ -22,10 +22,7 @@ const COLUMNS: [Column; 8] = [
 
 /// Shows the ports of all profiles, or of some.
 pub fn run(places: &Places, ports: &Ports, output: &mut Output) -> Ended {
-    let ask = Ask::Ports { targets: ports.selection.named() };
-    let Answer::Ports(document) = client::ask(places, &ask, PATIENCE, |_, _| ())? else {
-        return Err(client::unexpected());
-    };
+    let document = document(places, &ports.selection.named())?;
     if ports.json {
         output.json(&document)?;
         return Ok(Exit::Done);
@@ -38,6 +35,17 @@ pub fn run(places: &Places, ports: &Ports, output: &mut Output) -> Ended {
         say("no environment has a port: \"ports\" of its profile names them");
     }
     Ok(Exit::Done)
+}
+
+/// Asks the runner.
+///
+/// # Errors
+/// It cannot be reached or refused.
+pub fn document(places: &Places, targets: &[String]) -> Result<PortsDocument, Failure> {
+    match client::ask(places, &Ask::Ports { targets: targets.to_vec() }, PATIENCE, |_, _| ())? {
+        Answer::Ports(document) => Ok(document),
+        _ => Err(client::unexpected()),
+    }
 }
 
 fn lines(document: &PortsDocument, width: Option<usize>, colour: bool) -> Vec<String> {

@@ -9,13 +9,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::args::Metrics;
-use super::client::{self, PATIENCE};
-use super::commands::status;
+use super::commands::{ports, status};
 use super::exit::{Ended, Exit, Failure};
 use super::output::{Output, say};
 use crate::model::{Places, parse_duration};
 use crate::sys::files;
-use crate::wire::ask::{Answer, Ask};
 
 /// Prints, serves or writes them.
 pub fn run(places: &Places, metrics: &Metrics, output: &mut Output) -> Ended {
@@ -42,10 +40,7 @@ pub fn run(places: &Places, metrics: &Metrics, output: &mut Output) -> Ended {
 /// The text, where the runner answers.
 fn known(places: &Places) -> Result<String, Failure> {
     let status = status::document(places, &[])?;
-    let ask = Ask::Ports { targets: Vec::new() };
-    let Answer::Ports(ports) = client::ask(places, &ask, PATIENCE, |_, _| ())? else {
-        return Err(client::unexpected());
-    };
+    let ports = ports::document(places, &[])?;
     text::text(Some((&status, &ports)))
         .map_err(|error| Failure::failed(format!("could not make the text: {error}")))
 }

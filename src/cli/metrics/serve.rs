@@ -41,14 +41,7 @@ pub fn on_port(places: &Places, address: SocketAddr) -> Ended {
         let failed = |error| Failure::failed(format!("could not listen on {address}: {error}"));
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         say(&format!("metrics: http://{}/metrics", listener.local_addr().map_err(failed)?));
-        let served = Served::new(places);
-        loop {
-            let permit = served.room().await;
-            match listener.accept().await {
-                Ok((stream, _)) => served.serve(stream, permit),
-                Err(error) => pause_after(&error).await,
-            }
-        }
+        Served::new(places).all(async || Ok(listener.accept().await?.0)).await
     })
 }
 
@@ -67,14 +60,7 @@ pub fn on_socket(places: &Places, path: &Path) -> Ended {
         let listener = UnixListener::bind(path).map_err(failed)?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(failed)?;
         say(&format!("metrics: GET /metrics at \"{}\"", path.display()));
-        let served = Served::new(places);
-        loop {
-            let permit = served.room().await;
-            match listener.accept().await {
-                Ok((stream, _)) => served.serve(stream, permit),
-                Err(error) => pause_after(&error).await,
-            }
-        }
+        Served::new(places).all(async || Ok(listener.accept().await?.0)).await
     })
 }
 
@@ -122,6 +108,20 @@ impl Served {
             Ok(permit) => permit,
             // It is never closed.
             Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Serves whom `accept` lets in, for ever.
+    async fn all<S>(&self, accept: impl AsyncFn() -> std::io::Result<S>) -> Ended
+    where
+        S: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        loop {
+            let permit = self.room().await;
+            match accept().await {
+                Ok(stream) => self.serve(stream, permit),
+                Err(error) => pause_after(&error).await,
+            }
         }
     }
 

@@ -15,6 +15,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::client::{self, PATIENCE};
+use super::commands::ports;
 use super::commands::status::document;
 use super::exit::{Ended, Exit, Failure};
 use super::logs::feed::{self, Filter, Source};
@@ -186,14 +187,8 @@ fn ask_for_ever(places: Places, news: Sender<News>) {
 }
 
 fn ask(places: &Places, known: &mut BTreeSet<String>) -> Vec<News> {
-    let asked = (|| {
-        let status = document(places, &[])?;
-        let ask = Ask::Ports { targets: Vec::new() };
-        let Answer::Ports(ports) = client::ask(places, &ask, PATIENCE, |_, _| ())? else {
-            return Err(client::unexpected());
-        };
-        Ok((status, ports))
-    })();
+    let asked =
+        document(places, &[]).and_then(|status| Ok((status, ports::document(places, &[])?)));
     let (status, ports) = match asked {
         Ok(both) => both,
         Err(Failure::Because(_, why)) => return vec![News::Away(why)],

@@ -14,7 +14,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
+use rustix::process::{WaitId, WaitIdOptions, waitid};
 
 pub use capture::{Capture, CaptureState, pipe};
 pub use forward::Output;
@@ -304,18 +304,9 @@ impl Logs {
     }
 
     fn start_packer(&self) -> std::io::Result<Packer> {
-        let stderr = File::from(std::io::stderr().as_fd().try_clone_to_owned()?);
         let arguments = [pack::ROLE.as_ref(), self.folder.as_os_str()];
-        let mut child = command::start("/proc/self/exe".as_ref(), &arguments, stderr, &[])?;
-        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-        match pid.map(|pid| pidfd_open(pid, PidfdFlags::empty())) {
-            Some(Ok(handle)) => Ok(Packer { child, handle }),
-            _ => {
-                child.kill()?;
-                child.wait()?;
-                Err(std::io::ErrorKind::Other.into())
-            }
-        }
+        let (child, handle) = command::start_watched(&arguments, &[])?;
+        Ok(Packer { child, handle })
     }
 
     /// Readable when the packer has ended.

@@ -1,7 +1,7 @@
 //! Days compared hour by hour.
 
 use super::pieces::{low, pieces};
-use super::statistics::median;
+use super::statistics::{median, spread};
 use super::{Look, MATERIAL};
 use crate::model::LeakDoubt;
 
@@ -53,8 +53,7 @@ impl Days {
         let rising = differences.iter().filter(|difference| **difference > 0.0).count();
         let share = rising as f64 / differences.len().max(1) as f64;
         let middle = median(&mut differences)?;
-        differences.iter_mut().for_each(|value| *value = (*value - middle).abs());
-        let noise = median(&mut differences)?;
+        let noise = spread(&mut differences)?;
         let troughs = pieces.iter().flatten().map(|(trough, _)| *trough).collect();
         Some(Self { per_hour: middle / 24.0, rises, loads, share, noise, troughs })
     }

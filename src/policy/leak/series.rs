@@ -2,7 +2,7 @@
 
 use super::Look;
 use super::pieces::{low, pieces};
-use super::statistics::{mann_kendall, median, sen_slope};
+use super::statistics::{mann_kendall, median, sen_slope, spread};
 use crate::model::LeakDoubt;
 
 /// The lowest points of pieces that overlap, at equal distances.
@@ -47,9 +47,7 @@ impl Series {
             .enumerate()
             .map(|(at, trough)| trough - slope * at as f64)
             .collect();
-        let middle = median(&mut rest).unwrap_or(0.0);
-        rest.iter_mut().for_each(|value| *value = (*value - middle).abs());
-        median(&mut rest).unwrap_or(0.0)
+        spread(&mut rest).unwrap_or(0.0)
     }
 
     pub(super) fn doubt(&self, growth: f64) -> Option<LeakDoubt> {

@@ -111,6 +111,14 @@ pub fn median(values: &mut [f64]) -> Option<f64> {
     }
 }
 
+/// The median distance from the median; the order of `values` is lost. `None` where there are none.
+#[must_use]
+pub fn spread(values: &mut [f64]) -> Option<f64> {
+    let middle = median(values)?;
+    values.iter_mut().for_each(|value| *value = (*value - middle).abs());
+    median(values)
+}
+
 /// How likely a normal variable is to be farther from its mean than `z` deviations, on either side.
 #[must_use]
 pub fn two_sided(z: f64) -> f64 {
