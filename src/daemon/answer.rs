@@ -3,19 +3,17 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use procfs::{Current as _, LoadAverage, Meminfo};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::registry::{Entry, Runner};
 use super::show::{show, ticket};
-use super::{adhoc, evict, orders, past, renew, saved};
+use super::{adhoc, evict, host, orders, past, renew, saved};
 use crate::formats::{memory_file, spec_file};
 use crate::host::landlock_lacks;
 use crate::model::{
-    CpuStatus, EnvName, EnvSpec, EnvironmentStatus, HostStatus, LeakStatus, MemoryStatus, Phase,
-    PidsStatus, PortLine, PortStatus, PortsDocument, RunnerStatus, STATUS_SCHEMA, StatusDocument,
-    Wanted,
+    CpuStatus, EnvName, EnvSpec, EnvironmentStatus, LeakStatus, MemoryStatus, Phase, PidsStatus,
+    PortLine, PortStatus, PortsDocument, RunnerStatus, STATUS_SCHEMA, StatusDocument, Wanted,
 };
 use crate::policy::access::{Class, Peer, is_allowed};
 use crate::wire::ask::{AdHoc, Answer, Ask, Order, Outcome, Refusal};
@@ -376,24 +374,8 @@ async fn status(runner: &Rc<Runner>, entries: Vec<Rc<Entry>>) -> StatusDocument 
             landlock,
             degraded: degraded.collect(),
         },
-        host: host(),
+        host: host::status(),
         environments,
-    }
-}
-
-/// As the kernel has it.
-fn hundredths(load: f32) -> f64 {
-    (f64::from(load) * 100.0).round() / 100.0
-}
-
-fn host() -> HostStatus {
-    let memory = Meminfo::current().ok();
-    let load = LoadAverage::current().ok();
-    HostStatus {
-        memory_total: memory.as_ref().map(|memory| memory.mem_total),
-        memory_available: memory.and_then(|memory| memory.mem_available),
-        load: load.map(|load| [load.one, load.five, load.fifteen].map(hundredths)),
-        cpus: std::thread::available_parallelism().ok().and_then(|n| u32::try_from(n.get()).ok()),
     }
 }
 
