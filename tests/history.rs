@@ -155,6 +155,7 @@ fn a_leak_is_told_and_met_by_a_reload_before_the_ceiling() {
     kernel::until("it is told", || leaks()["leak"]["verdict"] == "leaking");
     let found = leaks();
     assert!(found["leak"]["lives"].as_u64().is_some_and(|lives| lives >= 3), "{found:#}");
+    assert!(found["leak"]["confidence"].as_f64() > Some(0.99), "{found:#}");
     let growth = found["leak"]["bytes_per_hour"].as_f64().expect("a number");
     let wanted = 0.7 / 6.0 * f64::from(64 << 20);
     assert!((growth / wanted - 1.0).abs() < 0.2, "{growth} for {wanted}");

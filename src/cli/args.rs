@@ -82,6 +82,8 @@ pub enum Command {
     Monit,
     /// Show all numbers as OpenMetrics, or serve them to Prometheus
     Metrics(Metrics),
+    /// Serve a page with all of it to browsers; nothing can be changed there
+    Web(Web),
     /// Run a command in the cage of an environment, running or not
     Exec(Exec),
     /// Show the last log lines, then follow
@@ -172,6 +174,9 @@ pub struct Setup {
     /// Also write the units of systemd, for a program that came without a package
     #[arg(long)]
     pub system: bool,
+    /// Also make the user of the page (swrun web)
+    #[arg(long)]
+    pub web: bool,
     /// Only say what would be done
     #[arg(long)]
     pub dry_run: bool,
@@ -378,6 +383,25 @@ pub struct Metrics {
     /// Write it again and again: 15s, 1m
     #[arg(long, value_name = "TIME", requires = "textfile")]
     pub every: Option<String>,
+}
+
+/// `swrun web`.
+#[derive(Debug, clap::Args)]
+pub struct Web {
+    /// The port of the loopback interface; whoever looks needs the token
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:9478",
+        conflicts_with = "socket"
+    )]
+    pub listen: String,
+    /// Serve it on a unix socket, to a reverse proxy that lets people in; there is no token then
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// The token is in this file [default: a new one at each start]
+    #[arg(long, value_name = "FILE", conflicts_with = "socket")]
+    pub token_file: Option<PathBuf>,
 }
 
 /// `swrun exec`.

@@ -28,7 +28,23 @@ pub fn ask(
     patience: Duration,
     progress: impl FnMut(&str, &str),
 ) -> Result<Answer, Failure> {
-    let socket = places.socket();
+    ask_at(&places.socket(), ask, patience, progress)
+}
+
+/// The same, at the socket where nothing can be changed: for a process that others talk to.
+///
+/// # Errors
+/// As [`ask`].
+pub fn look(places: &Places, asked: &Ask) -> Result<Answer, Failure> {
+    ask_at(&places.see_socket(), asked, PATIENCE, |_, _| ())
+}
+
+fn ask_at(
+    socket: &Path,
+    ask: &Ask,
+    patience: Duration,
+    progress: impl FnMut(&str, &str),
+) -> Result<Answer, Failure> {
     let frame =
         encode(ask).map_err(|error| Failure::failed(format!("cannot ask the runner: {error}")))?;
     if frame.len() > LONGEST_REQUEST {
@@ -37,17 +53,17 @@ pub fn ask(
             frame.len()
         )));
     }
-    let mut stream = connect(&socket, patience)?;
+    let mut stream = connect(socket, patience)?;
     let may_take = if is_waiting(ask) { None } else { Some(patience) };
     let timeouts = stream.set_write_timeout(Some(patience));
     timeouts
         .and_then(|()| stream.set_read_timeout(may_take))
-        .map_err(|error| broken(&socket, &error))?;
+        .map_err(|error| broken(socket, &error))?;
     // A runner that refuses before it has read all closes its end: its answer is there all the same.
     let written = stream.write_all(&frame);
-    match read_answer(&mut stream, &socket, patience, progress) {
+    match read_answer(&mut stream, socket, patience, progress) {
         Err(failure) => match written {
-            Err(error) => Err(broken(&socket, &error)),
+            Err(error) => Err(broken(socket, &error)),
             Ok(()) => Err(failure),
         },
         Ok(Answer::Refused(Refusal { text, .. })) => Err(Failure::failed(text)),
@@ -72,6 +88,7 @@ fn is_waiting(ask: &Ask) -> bool {
         | Ask::Show { .. }
         | Ask::History { .. }
         | Ask::Events { .. }
+        | Ask::Logs { .. }
         | Ask::Ports { .. }
         | Ask::Exec { .. }
         | Ask::List {}

@@ -1,5 +1,6 @@
 //! The command line: reads what is wanted, asks the runner or reads files, and shows the answer. Where
-//! it ends, an exit status of INTERFACE is given; nothing here runs as anybody but the caller.
+//! it ends, an exit status of INTERFACE is given; nothing here runs as anybody but the caller, or (`web`) as somebody with
+//! fewer rights.
 #![forbid(unsafe_code)]
 
 mod ad_hoc;
@@ -8,12 +9,14 @@ mod client;
 mod commands;
 mod demo;
 mod exit;
+mod http;
 mod logs;
 mod metrics;
 mod monit;
 mod output;
 mod select;
 mod show;
+mod web;
 
 use std::process::ExitCode;
 
@@ -111,6 +114,7 @@ fn run(args: &Args, output: &mut Output) -> Ended {
         Command::Events(events) => commands::events::run(&places, events, output),
         Command::Monit => monit::run(&places, output),
         Command::Metrics(metrics) => metrics::run(&places, metrics, output),
+        Command::Web(web) => web::run(&places, web),
         Command::Exec(exec) => commands::exec::run(&places, exec),
         Command::Logs(logs) => commands::logs::run(&places, logs, output),
         Command::Errors(errors) => commands::errors::run(&places, errors, output),

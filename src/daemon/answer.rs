@@ -46,6 +46,10 @@ pub async fn answer(
             let entries = select(&runner, &peer, &targets, Class::See);
             entries.and_then(|entries| past::events(&runner, &entries, count))
         }
+        Ask::Logs { target, after } => match select(&runner, &peer, &[target], Class::See) {
+            Ok(entries) => past::logs(&runner, &entries, after).await,
+            Err(refusal) => Err(refusal),
+        },
         Ask::Exec { target } => match select(&runner, &peer, &[target], Class::Admin) {
             Ok(entries) => ticket(&runner, entries).await,
             Err(refusal) => Err(refusal),
@@ -123,7 +127,7 @@ pub fn refusal(code: &str, text: impl Into<String>) -> Refusal {
 fn not_permitted() -> Refusal {
     refusal(
         "not-permitted",
-        "you may not do this: root may all, members of group \"swrun\" may look, start, stop and restart, a deploy user may that with its own environment",
+        "you may not do this: root may all, members of group \"swrun\" may look, start, stop and restart, those of \"swrun-web\" look, a deploy user may all that with its own environment",
     )
 }
 

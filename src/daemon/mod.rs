@@ -41,6 +41,7 @@ use crate::sys::{files, groups, memory};
 
 use launch::Layout;
 use registry::Runner;
+use server::Scope;
 use wall::Walls;
 
 /// How the runner is started.
@@ -117,7 +118,8 @@ async fn run(options: Options) -> Result<Option<renew::Heir>, String> {
     layout.note(&options.places);
     let walls = Walls::build(&options, &layout, driver.as_ref());
     let runner = Rc::new(Runner::new(options.places.clone(), layout, driver, walls)?);
-    let listener = server::listen(&options.places, left)?;
+    let listener = server::listen(&places.socket(), left)?;
+    let lookers = server::listen(&places.see_socket(), None)?;
     let socket = listener.as_fd().try_clone_to_owned();
     let socket = socket.map_err(|e| format!("could not keep the socket: {e}"))?;
     tokio::task::spawn_local(feed_watchdog());
@@ -125,8 +127,11 @@ async fn run(options: Options) -> Result<Option<renew::Heir>, String> {
     runner.begin().await;
     tokio::task::spawn_local(addresses::follow(Rc::clone(&runner)));
     let leaves: Rc<Notify> = Rc::default();
-    let serving = server::serve(Rc::clone(&runner), listener, Rc::clone(&leaves));
+    let serving = server::serve(Rc::clone(&runner), listener, Scope::All, Rc::clone(&leaves));
     let server = tokio::task::spawn_local(serving);
+    // Who looks asks again; it ends with the process.
+    let seen = server::serve(Rc::clone(&runner), lookers, Scope::See, Rc::default());
+    tokio::task::spawn_local(seen);
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     tracing::info!("swrun {} is ready: {}", env!("CARGO_PKG_VERSION"), runner.summary());
     loop {
@@ -148,6 +153,7 @@ async fn run(options: Options) -> Result<Option<renew::Heir>, String> {
                 tracing::info!("every environment is stopped; the runner ends");
                 server.abort();
                 let _ = std::fs::remove_file(options.places.socket());
+                let _ = std::fs::remove_file(options.places.see_socket());
                 return Ok(None);
             }
         }

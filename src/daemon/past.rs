@@ -1,12 +1,14 @@
-//! What environments did and used before: their journals and histories, as files.
+//! What environments did, used and wrote before: their journals, histories and logs, as files.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::rc::Rc;
 
 use super::answer::refusal;
 use super::registry::{Entry, Runner};
 use super::show::one;
-use crate::formats::{history, journal};
+use crate::formats::{history, journal, log_tail};
+use crate::model::{LogPart, LogPlace};
 use crate::sys::clock;
 use crate::wire::ask::{Answer, EventLine, EventsDocument, HistoryDocument, Refusal, Stretch};
 
@@ -75,4 +77,30 @@ pub fn events(runner: &Runner, entries: &[Rc<Entry>], count: usize) -> Result<An
     events.sort_by(|a, b| a.event.at.cmp(&b.event.at));
     let events = events.split_off(events.len().saturating_sub(count));
     Ok(Answer::Events(EventsDocument { schema: 1, events }))
+}
+
+/// What one wrote to its logs, behind the places of `after`.
+pub async fn logs(
+    runner: &Runner,
+    entries: &[Rc<Entry>],
+    mut after: BTreeMap<String, LogPlace>,
+) -> Result<Answer, Refusal> {
+    let entry = one(entries)?;
+    let folder = runner.places.logs(&entry.name);
+    let read = move || {
+        let mut parts: BTreeMap<String, LogPart> = BTreeMap::new();
+        for stream in ["out", "err"] {
+            let path = folder.join(format!("{stream}.log"));
+            let part = log_tail::tail(&path, after.remove(stream))
+                .map_err(|e| format!("could not read the log \"{}\": {e}", path.display()))?;
+            parts.extend(part.map(|part| (stream.to_owned(), part)));
+        }
+        Ok::<_, String>(parts)
+    };
+    // A disk of logs that hangs is not to hold the runner up.
+    match tokio::task::spawn_blocking(read).await {
+        Ok(Ok(parts)) => Ok(Answer::Logs(parts)),
+        Ok(Err(text)) => Err(refusal("failed", text)),
+        Err(_) => Err(refusal("failed", "the runner lost this request")),
+    }
 }

@@ -16,11 +16,13 @@ pub fn of(stream: &UnixStream, runner: &Runner) -> Option<Peer> {
     let credentials = stream.peer_cred().ok()?;
     let uid = credentials.uid();
     let is_caged = credentials.pid().and_then(|pid| is_caged(pid, runner));
-    Some(Peer { uid, is_member: uid == 0 || is_member(uid, credentials.gid()), is_caged })
+    let is_in = |group| is_member(uid, credentials.gid(), group);
+    let is_member = uid == 0 || is_in(groups::OPERATORS);
+    Some(Peer { uid, is_member, is_watcher: is_member || is_in(groups::WATCHERS), is_caged })
 }
 
-fn is_member(uid: u32, gid: u32) -> bool {
-    let Some(group) = groups::operators() else { return false };
+fn is_member(uid: u32, gid: u32, group: &str) -> bool {
+    let Some(group) = groups::number(group) else { return false };
     if gid == group {
         return true;
     }

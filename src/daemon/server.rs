@@ -17,7 +17,6 @@ use tokio::task::AbortHandle;
 use super::answer::answer;
 use super::peer;
 use super::registry::Runner;
-use crate::model::Places;
 use crate::sys::files;
 use crate::wire::ask::{Answer, Ask, Refusal};
 use crate::wire::frame::{self, LONGEST_REQUEST};
@@ -32,22 +31,30 @@ const LEFT_WITHIN: Duration = Duration::from_secs(1);
 const MOST_CONNECTIONS: usize = 128;
 const MOST_OF_ONE_USER: usize = 16;
 
-/// Binds the socket, or goes on with the one that a runner before left, where it is the one of `places`.
+/// What is answered at a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Whatever the caller may.
+    All,
+    /// Of that, what only looks (`Places::see_socket`).
+    See,
+}
+
+/// Binds the socket at `path`, or goes on with the one that a runner before left, where it is that one.
 /// Everybody may connect, since a deploy user may ask for its own environment: who is connected decides.
 ///
 /// # Errors
 /// In words for the operator.
-pub fn listen(places: &Places, left: Option<OwnedFd>) -> Result<UnixListener, String> {
-    let path = places.socket();
-    if let Some(listener) = left.and_then(|socket| go_on(socket, &path)) {
+pub fn listen(path: &Path, left: Option<OwnedFd>) -> Result<UnixListener, String> {
+    if let Some(listener) = left.and_then(|socket| go_on(socket, path)) {
         return Ok(listener);
     }
     // The runner's lock is held: a socket that is there is a dead runner's.
-    files::remove_if_there(&path)
+    files::remove_if_there(path)
         .map_err(|e| format!("could not remove the old socket \"{}\": {e}", path.display()))?;
-    let listener = UnixListener::bind(&path)
+    let listener = UnixListener::bind(path)
         .map_err(|e| format!("could not listen at \"{}\": {e}", path.display()))?;
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666))
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))
         .map_err(|e| format!("could not open \"{}\" to its users: {e}", path.display()))?;
     Ok(listener)
 }
@@ -111,7 +118,7 @@ impl Guests {
 }
 
 /// Serves until `ends`; who was let in has a second more, and who was not waits at the socket.
-pub async fn serve(runner: Rc<Runner>, listener: UnixListener, ends: Rc<Notify>) {
+pub async fn serve(runner: Rc<Runner>, listener: UnixListener, scope: Scope, ends: Rc<Notify>) {
     let guests: Rc<Guests> = Rc::default();
     loop {
         let accepted = tokio::select! {
@@ -140,7 +147,7 @@ pub async fn serve(runner: Rc<Runner>, listener: UnixListener, ends: Rc<Notify>)
                 (Rc::clone(&runner), Rc::clone(&guests), Rc::clone(&guest));
             tokio::task::spawn_local(async move {
                 // A caller that misbehaves is its own problem.
-                let _ = one(runner, stream, &guest).await;
+                let _ = one(runner, stream, scope, &guest).await;
                 guests.leave(&guest);
             })
         };
@@ -155,7 +162,12 @@ async fn refuse(mut stream: UnixStream) {
     let _ = tokio::time::timeout(Duration::from_millis(100), send(&mut stream, &busy)).await;
 }
 
-async fn one(runner: Rc<Runner>, mut stream: UnixStream, guest: &Guest) -> io::Result<()> {
+async fn one(
+    runner: Rc<Runner>,
+    mut stream: UnixStream,
+    scope: Scope,
+    guest: &Guest,
+) -> io::Result<()> {
     let bad = |text: String| Answer::Refused(Refusal { code: "bad-request".to_owned(), text });
     let ask = match tokio::time::timeout(REQUEST_WITHIN, read(&mut stream)).await {
         Ok(Ok(Some(ask))) => ask,
@@ -167,6 +179,11 @@ async fn one(runner: Rc<Runner>, mut stream: UnixStream, guest: &Guest) -> io::R
         }
     };
     guest.is_silent.set(false);
+    if scope == Scope::See && !ask.only_looks() {
+        let text = "this socket is for looking; orders are taken at the other one".to_owned();
+        let refused = Answer::Refused(Refusal { code: "not-permitted".to_owned(), text });
+        return send(&mut stream, &refused).await;
+    }
     let Some(peer) = peer::of(&stream, &runner) else {
         return send(&mut stream, &bad("the kernel does not say who asks".to_owned())).await;
     };

@@ -12,6 +12,7 @@ pub mod log_follow;
 pub mod log_line;
 pub mod log_pack;
 pub mod log_store;
+pub mod log_tail;
 pub mod memory_file;
 pub mod spec_file;
 pub mod words;

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use crate::sys::files;
 
 /// Name and text of each, as they are for the package's program.
-const UNITS: [(&str, &str); 3] = [
+const UNITS: [(&str, &str); 4] = [
     ("swrun.service", include_str!("../../systemd/swrun.service")),
     ("swrun-env@.service", include_str!("../../systemd/swrun-env@.service")),
+    ("swrun-web.service", include_str!("../../systemd/swrun-web.service")),
     ("swrun.slice", include_str!("../../systemd/swrun.slice")),
 ];
 
@@ -80,9 +81,13 @@ mod tests {
         fs::write(&program, "").expect("ours");
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("ours");
         let units = missing(root.path(), &program).expect("it is root's");
-        assert_eq!(units.len(), 3);
+        assert_eq!(units.len(), 4);
         units.iter().for_each(|unit| write(unit).expect("writable"));
-        for (name, verb) in [("swrun.service", "daemon"), ("swrun-env@.service", "__monitor")] {
+        for (name, verb) in [
+            ("swrun.service", "daemon"),
+            ("swrun-env@.service", "__monitor"),
+            ("swrun-web.service", "web"),
+        ] {
             let path = root.path().join("etc/systemd/system").join(name);
             let text = fs::read_to_string(path).expect("written");
             let line = format!("ExecStart={} {verb} ", program.display());

@@ -51,3 +51,26 @@ impl Default for LogRules {
         }
     }
 }
+
+/// Where in a log somebody has read to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogPlace {
+    /// Its file: device and inode.
+    pub file: (u64, u64),
+    /// So many bytes of that are read.
+    pub offset: u64,
+}
+
+/// A part of a log, whole lines as swrun-log(5) has them. What the app wrote is hostile.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogPart {
+    /// Behind it.
+    pub place: LogPlace,
+    /// The lines; bytes that are not UTF-8 are replaced.
+    pub text: String,
+    /// There were others before it, which are not told.
+    pub skipped: bool,
+    /// There is more already.
+    pub has_more: bool,
+}

@@ -23,7 +23,7 @@ pub use cause::{Cause, LastExit};
 pub use duration::{format_duration, parse_duration};
 pub use event::{Event, EventKind};
 pub use leak::{LeakAction, LeakDoubt, LeakRules, LeakStatus, LeakVerdict};
-pub use logs::{LogRules, OnFull, ROOM};
+pub use logs::{LogPart, LogPlace, LogRules, OnFull, ROOM};
 pub use name::{EnvName, NameError};
 pub use notify::{NOTICES, Notice, Notify, USUAL_NOTICES};
 pub use phase::{Phase, Wanted};

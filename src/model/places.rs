@@ -102,6 +102,12 @@ impl Places {
         self.run().join("swrun.sock")
     }
 
+    /// The runner's socket for who only looks: what is asked there changes nothing, whoever asks.
+    #[must_use]
+    pub fn see_socket(&self) -> PathBuf {
+        self.run().join("see.sock")
+    }
+
     /// The runner's lock: one runner for one prefix.
     #[must_use]
     pub fn lock(&self) -> PathBuf {

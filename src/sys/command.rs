@@ -1,6 +1,6 @@
 //! Running a program of the host's: the one place where swrun starts something that is not its own.
 
-use std::ffi::{CString, OsStr};
+use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -166,6 +166,28 @@ pub fn run_restricted(
         let _ = child.kill();
     }
     Ok(status)
+}
+
+/// Lets a program take this process's place for somebody who is not root and can become nobody else, with one variable;
+/// returns only where that failed.
+#[expect(clippy::disallowed_methods, reason = "the one place for it")]
+pub fn execute_restricted(
+    program: &str,
+    arguments: &[OsString],
+    variable: (&str, &OsStr),
+    uid: u32,
+    gid: u32,
+) -> io::Error {
+    use std::os::unix::process::CommandExt as _;
+    if uid == 0 {
+        return io::Error::other("it is not run as root");
+    }
+    let mut command = Command::new(program);
+    // Other groups are dropped with that (`Command::uid`).
+    command.arg0("swrun").args(arguments).env_clear().env(variable.0, variable.1).uid(uid).gid(gid);
+    // SAFETY: prctl(2) is this thread's own, and this process has no other; nothing is allocated.
+    unsafe { command.pre_exec(|| Ok(rustix::thread::set_no_new_privs(true)?)) };
+    command.exec()
 }
 
 /// Starts another process of swrun's own that goes on by itself: its own session, so that a Ctrl-C at this

@@ -2,6 +2,7 @@
 //! (the framing of Varlink), over a stream socket. One request a connection; the runner answers with
 //! any number of `Progress` and then one final answer.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -9,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use super::once::Ticket;
 use super::saved::{SavedEnvironment, SavedList};
 use crate::model::{
-    EnvSpec, EnvironmentStatus, Event, PortsDocument, Resources, StatusDocument, UsageSpan,
-    WallLine,
+    EnvSpec, EnvironmentStatus, Event, LogPart, LogPlace, PortsDocument, Resources, StatusDocument,
+    UsageSpan, WallLine,
 };
 
 /// What is asked of the runner. `targets` are names or targets of environments; none is all.
@@ -40,6 +41,13 @@ pub enum Ask {
         targets: Vec<String>,
         /// The last so many.
         count: usize,
+    },
+    /// What one writes to its logs: the end of it, or what came after a place. See-class.
+    Logs {
+        /// Which.
+        target: String,
+        /// Behind these places, which an answer before gave, by `out` and `err`; of one that is not named, its end.
+        after: BTreeMap<String, LogPlace>,
     },
     /// The cage of one, for a command of an operator's. Admin-class.
     Exec {
@@ -89,6 +97,36 @@ pub enum Ask {
     Renew {},
     /// Stop every environment, then the runner. Admin-class.
     Kill {},
+}
+
+impl Ask {
+    /// Whether nothing is changed by it, and nothing told but what may be seen (`Places::see_socket`).
+    #[must_use]
+    pub fn only_looks(&self) -> bool {
+        match self {
+            Self::Status { .. }
+            | Self::Show { .. }
+            | Self::History { .. }
+            | Self::Events { .. }
+            | Self::Logs { .. }
+            | Self::Ports { .. } => true,
+            Self::Exec { .. }
+            | Self::Start(_)
+            | Self::Stop(_)
+            | Self::Restart(_)
+            | Self::Reload(_)
+            | Self::Scale { .. }
+            | Self::Flush(_)
+            | Self::Evict { .. }
+            | Self::Delete(_)
+            | Self::StartAdHoc(_)
+            | Self::List {}
+            | Self::Restore(_)
+            | Self::Upgrade(_)
+            | Self::Renew {}
+            | Self::Kill {} => false,
+        }
+    }
 }
 
 /// An order to environments.
@@ -154,6 +192,8 @@ pub enum Answer {
     History(Box<HistoryDocument>),
     /// To `Events`.
     Events(EventsDocument),
+    /// To `Logs`: a part of each log that is there, by `out` and `err`.
+    Logs(BTreeMap<String, LogPart>),
     /// To `Exec`.
     Exec(Box<Ticket>),
     /// To `List`.

@@ -1,4 +1,5 @@
 //! A program at a real pseudo-terminal (pty(7)), and what its screen shows.
+#![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Write as _};
@@ -123,5 +124,57 @@ impl Drop for Screen {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// The colours of a common terminal, by number.
+const COLOURS: [&str; 16] = [
+    "#2e3436", "#ef5350", "#5fd39b", "#f0b94d", "#6cb6ff", "#c3a0ff", "#5fd3c4", "#d3d7cf",
+    "#8a95a0", "#ff8a80", "#8af0b8", "#ffd479", "#9ccbff", "#dcc6ff", "#9fe8de", "#ffffff",
+];
+
+impl Screen {
+    /// What it shows as a page of HTML, for a picture of it.
+    pub fn html(&self) -> String {
+        let shown = self.screen.lock().expect("no panic");
+        let screen = shown.screen();
+        let (rows, columns) = screen.size();
+        let (rows, columns) = (rows.get(), columns.get());
+        let mut html = String::from(
+            "<!doctype html><meta charset=utf-8><style>body{margin:0;background:#101418}pre{margin:0;display:inline-block;padding:12px 16px;color:#e6ebf0;background:#101418;font:14px/1.25 'DejaVu Sans Mono',monospace}</style><pre>",
+        );
+        let colour = |colour: vt100::Color| match colour {
+            vt100::Color::Default => None,
+            vt100::Color::Idx(index) => Some(COLOURS[usize::from(index) % 16].to_owned()),
+            vt100::Color::Rgb(r, g, b) => Some(format!("rgb({r},{g},{b})")),
+        };
+        let last = (0..rows)
+            .rev()
+            .find(|row| !screen.contents_between(*row, 0, *row, columns).trim().is_empty());
+        for row in 0..=last.unwrap_or(0) {
+            for column in 0..columns {
+                let Some(cell) = screen.cell(row, column) else { continue };
+                let (mut front, mut back) = (colour(cell.fgcolor()), colour(cell.bgcolor()));
+                if cell.inverse() {
+                    (front, back) = (
+                        Some(back.unwrap_or_else(|| "#101418".to_owned())),
+                        Some(front.unwrap_or_else(|| "#e6ebf0".to_owned())),
+                    );
+                }
+                let mut style = String::new();
+                style.extend(front.map(|colour| format!("color:{colour};")));
+                style.extend(back.map(|colour| format!("background:{colour};")));
+                style.push_str(if cell.bold() { "font-weight:bold;" } else { "" });
+                style.push_str(if cell.dim() { "opacity:.65;" } else { "" });
+                let text = if cell.contents().is_empty() { " " } else { cell.contents() };
+                let text = text.replace('&', "&amp;").replace('<', "&lt;");
+                match style.is_empty() {
+                    true => html.push_str(&text),
+                    false => html.push_str(&format!("<span style=\"{style}\">{text}</span>")),
+                }
+            }
+            html.push('\n');
+        }
+        html + "</pre>"
     }
 }

@@ -1,5 +1,7 @@
 //! `swrun setup`: makes the users, groups and folders that the profiles name.
 
+use nix::unistd::{Group, User};
+
 use crate::cli::args::Setup;
 use crate::cli::exit::{Ended, Exit, Failure};
 use crate::cli::output::Output;
@@ -7,7 +9,7 @@ use crate::host::setup::apply;
 use crate::host::units;
 use crate::model::{Places, SetupStep};
 use crate::profile::{self, HostFacts, Profile, SetupFacts};
-use crate::sys::command;
+use crate::sys::{command, groups};
 
 /// Makes what is missing, a line each; with `--dry-run` only says so.
 pub fn run(places: &Places, args: &Setup, output: &mut Output) -> Ended {
@@ -33,7 +35,14 @@ pub fn run(places: &Places, args: &Setup, output: &mut Output) -> Ended {
     let host = HostFacts::of_this_host(places.clone());
     let facts = SetupFacts::gather(&profiles, host.auto_uids, places)
         .map_err(|e| Failure::failed(format!("the user database could not be asked: {e}")))?;
-    let steps = profile::plan(&profiles, &facts);
+    let mut steps = profile::plan(&profiles, &facts);
+    if args.web {
+        steps.extend(
+            user_of_page().map_err(|e| {
+                Failure::failed(format!("the user database could not be asked: {e}"))
+            })?,
+        );
+    }
     for step in &steps {
         take(step, args.dry_run, output)?;
     }
@@ -43,6 +52,16 @@ pub fn run(places: &Places, args: &Setup, output: &mut Output) -> Ended {
         output.line("nothing was done (--dry-run)")?;
     }
     Ok(Exit::Done)
+}
+
+/// The step that makes the user of `swrun web`, where it is missing.
+fn user_of_page() -> nix::Result<Option<SetupStep>> {
+    let name = groups::WATCHERS.to_owned();
+    if User::from_name(&name)?.is_some() {
+        return Ok(None);
+    }
+    let has_group = Group::from_name(&name)?.is_some();
+    Ok(Some(SetupStep::MakeUser { name, home: "/nonexistent".into(), has_group }))
 }
 
 /// Shows a step, and does it unless all is only to be shown.

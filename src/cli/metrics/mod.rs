@@ -4,13 +4,13 @@
 mod serve;
 mod text;
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
 use super::args::Metrics;
 use super::commands::{ports, status};
 use super::exit::{Ended, Exit, Failure};
+use super::http::loopback;
 use super::output::{Output, say};
 use crate::model::{Places, parse_duration};
 use crate::sys::files;
@@ -18,7 +18,7 @@ use crate::sys::files;
 /// Prints, serves or writes them.
 pub fn run(places: &Places, metrics: &Metrics, output: &mut Output) -> Ended {
     if let Some(address) = &metrics.listen {
-        return serve::on_port(places, loopback(address)?);
+        return serve::on_port(places, loopback(address, 9477)?);
     }
     if let Some(path) = &metrics.socket {
         return serve::on_socket(places, path);
@@ -75,18 +75,4 @@ fn write(path: &Path, text: &str) -> Result<(), Failure> {
     }
     files::replace(path, older.as_bytes(), 0o644)
         .map_err(|e| Failure::failed(format!("could not write \"{}\": {e}", path.display())))
-}
-
-/// Nobody but this host is to read them.
-fn loopback(text: &str) -> Result<SocketAddr, Failure> {
-    let hint = "write it as 127.0.0.1:9477 or [::1]:9477";
-    let address: SocketAddr = text
-        .parse()
-        .map_err(|_| Failure::usage(format!("\"{text}\" is no address with a port: {hint}")))?;
-    match address.ip().is_loopback() {
-        true => Ok(address),
-        false => Err(Failure::usage(format!(
-            "\"{text}\" is not of the loopback interface: {hint}, and let a reverse proxy or an agent on this host fetch it"
-        ))),
-    }
 }

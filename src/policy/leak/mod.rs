@@ -157,7 +157,7 @@ pub fn judge(looks: &[Look], ceiling: u64) -> Judgement {
     let mut judgement = now.unwrap_or(nothing);
     if judgement.verdict < LeakVerdict::Leaking {
         let alike = climbed_alike(before, judgement, ceiling);
-        if let Some((lives, per_hour)) = alike {
+        if let Some(Alike { lives, per_hour, confidence }) = alike {
             judgement = Judgement {
                 verdict: if lives >= ENOUGH_LIVES {
                     LeakVerdict::Leaking
@@ -166,6 +166,7 @@ pub fn judge(looks: &[Look], ceiling: u64) -> Judgement {
                 }
                 .max(judgement.verdict),
                 per_hour,
+                confidence,
                 lives,
                 ..judgement
             };
@@ -195,10 +196,18 @@ pub fn is_time_to_reload(looks: &[Look], used: u64, ceiling: u64) -> bool {
     used > 0.9 || (used > 0.75 && is_quiet)
 }
 
-/// The lives before that climbed as the one now does, and their slope: those that were long enough to know, or
-/// that met the ceiling.
-fn climbed_alike(before: &[&[Look]], now: Judgement, ceiling: f64) -> Option<(usize, f64)> {
-    let mut slopes: Vec<f64> = before
+/// Lives that climbed in the same way.
+struct Alike {
+    lives: usize,
+    /// The middle slope, in bytes an hour.
+    per_hour: f64,
+    /// That of the least sure one.
+    confidence: f64,
+}
+
+/// The lives before that climbed as the one now does: those that were long enough to know, or that met the ceiling.
+fn climbed_alike(before: &[&[Look]], now: Judgement, ceiling: f64) -> Option<Alike> {
+    let mut alike: Vec<Judgement> = before
         .iter()
         .rev()
         .take(4)
@@ -210,15 +219,16 @@ fn climbed_alike(before: &[&[Look]], now: Judgement, ceiling: f64) -> Option<(us
                 Some(LeakDoubt::Young) => top > 0.8 * ceiling || judged.seen.as_secs() > 3 * 3600,
                 Some(_) => false,
             };
-            (climbed && judged.verdict >= LeakVerdict::Watching).then_some(judged.per_hour)
+            (climbed && judged.verdict >= LeakVerdict::Watching).then_some(judged)
         })
         .collect();
     if now.verdict >= LeakVerdict::Suspected {
-        slopes.push(now.per_hour);
+        alike.push(now);
     }
-    let middle = median(&mut slopes.clone())?;
-    slopes.retain(|slope| *slope > middle / 3.0 && *slope < middle * 3.0);
-    (slopes.len() >= 2).then_some((slopes.len(), middle))
+    let middle = median(&mut alike.iter().map(|life| life.per_hour).collect::<Vec<_>>())?;
+    alike.retain(|life| life.per_hour > middle / 3.0 && life.per_hour < middle * 3.0);
+    let confidence = alike.iter().map(|life| life.confidence).fold(1.0, f64::min);
+    (alike.len() >= 2).then_some(Alike { lives: alike.len(), per_hour: middle, confidence })
 }
 
 /// Judges one life by each span that it has.
