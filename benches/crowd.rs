@@ -3,7 +3,11 @@
 //!
 //! `SWRUN_BENCH_IDLE=0` leaves the minute out; `SWRUN_BENCH_CROWD="20 500"` are other numbers.
 
+#![allow(unsafe_code, reason = "a terminal for the program under test")]
+
 mod common;
+#[path = "../tests/common/screen.rs"]
+mod screen;
 
 use std::fs;
 use std::process::Command;
@@ -11,6 +15,7 @@ use std::time::Duration;
 
 use common::bed::{self, Bed};
 use common::{ROUNDS, Series, Stamped, build, head, now, row};
+use screen::Screen;
 
 fn main() {
     let bed = Bed::running();
@@ -33,6 +38,7 @@ fn main() {
         std::env::var("SWRUN_BENCH_IDLE").map_or(60, |text| text.parse().expect("seconds"));
     if seconds > 0 {
         idle(&bed, Duration::from_secs(seconds));
+        monit(&bed, Duration::from_secs(seconds));
     }
     bed.end();
 }
@@ -129,6 +135,22 @@ fn idle(bed: &Bed, time: Duration) {
         sum += used;
     }
     println!("| all, bound 40 | {} | {:.2} |", before.len(), sum as f64 / 1e6);
+}
+
+/// CPU time of `swrun monit` on a terminal of 80 columns and 24 rows, which draws four times a second.
+fn monit(bed: &Bed, time: Duration) {
+    let mut command = Command::new(bed::swrun());
+    command.args(["monit", "--root"]).arg(bed.root());
+    let mut screen = Screen::start(&mut command, 24, 80);
+    screen.until("it is drawn", |text| text.contains("> shop") && text.contains("anon "));
+    let pid = u32::try_from(screen.pid()).expect("a pid");
+    let first = on_cpu(pid);
+    std::thread::sleep(time);
+    let used = (on_cpu(pid) - first) as f64 / 1e9;
+    screen.press("q");
+    screen.end();
+    let share = used / time.as_secs_f64() * 100.0;
+    println!("\n`swrun monit`, four frames a second: {share:.2} % of one CPU (bound 2)");
 }
 
 /// Nanoseconds on a CPU (Linux, Documentation/scheduler/sched-stats.rst, `/proc/PID/schedstat`).

@@ -46,9 +46,24 @@ pub fn beneath(root: &Path, group: &Path) -> Result<PathBuf, CgroupError> {
     Err(failed("use the cgroup", group, std::io::Error::new(ErrorKind::InvalidInput, reason)))
 }
 
-/// The text of a measurement; `None` where it could not be read.
+/// The text of a measurement; `None` where it could not be read. The kernel gives such a file, which is one record
+/// (seq_file, `single_open`), whole to a read that has the room: no second read has to find its end.
 pub fn measure(path: &Path) -> Option<String> {
-    read(path).ok()
+    use std::io::Read as _;
+    let mut file = File::open(path).ok()?;
+    let mut text = vec![0; 4096];
+    let read = loop {
+        match file.read(&mut text) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            read => break read.ok()?,
+        }
+    };
+    if read == text.len() {
+        file.take(MOST_TEXT).read_to_end(&mut text).ok()?;
+    } else {
+        text.truncate(read);
+    }
+    String::from_utf8(text).ok()
 }
 
 /// The text of `path`.

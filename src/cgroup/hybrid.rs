@@ -273,9 +273,13 @@ impl Driver for Hybrid {
         CpuReading { throttled_us: throttled.map(|ns| ns / 1000), ..self.tree.cpu(base) }
     }
 
-    fn pids(&self, base: &Path) -> (Option<u64>, Option<u64>) {
-        let app = self.pids.as_ref().and_then(|root| Self::app(root, base).ok());
-        let number = |name| parse::number(&files::measure(&app.as_ref()?.join(name))?);
-        (number("pids.current"), number("pids.max"))
+    fn pids(&self, base: &Path) -> Option<u64> {
+        let app = Self::app(self.pids.as_ref()?, base).ok()?;
+        parse::number(&files::measure(&app.join("pids.current"))?)
+    }
+
+    fn pids_max(&self, base: &Path) -> Option<u64> {
+        let app = Self::app(self.pids.as_ref()?, base).ok()?;
+        parse::number(&files::measure(&app.join("pids.max"))?)
     }
 }

@@ -174,8 +174,11 @@ pub trait Driver: std::fmt::Debug {
     /// The CPU use of `base/app`.
     fn cpu(&self, base: &Path) -> CpuReading;
 
-    /// Processes and threads in `base/app`: now, and the limit.
-    fn pids(&self, base: &Path) -> (Option<u64>, Option<u64>);
+    /// Processes and threads in `base/app`.
+    fn pids(&self, base: &Path) -> Option<u64>;
+
+    /// How many there may be.
+    fn pids_max(&self, base: &Path) -> Option<u64>;
 }
 
 /// What a start needs to get a process into an instance's group.

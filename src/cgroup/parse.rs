@@ -2,31 +2,30 @@
 //!
 //! What is missing or garbled is `None`, never 0: a ceiling that is compared with a 0 never fires.
 
-use std::collections::BTreeMap;
-
 /// A flat-keyed file (`memory.stat`, `memory.events`, `cpu.stat`, `memory.oom_control`): a key and
 /// a number a line (Linux, Documentation/admin-guide/cgroup-v2.rst, "Format").
 #[derive(Debug)]
-pub struct FlatKeyed<'a>(BTreeMap<&'a str, Option<u64>>);
+pub struct FlatKeyed<'a>(&'a str);
 
 impl<'a> FlatKeyed<'a> {
     /// Reads `text`.
     pub fn parse(text: &'a str) -> Self {
-        let entries = text.lines().filter_map(|line| {
-            let (key, value) = line.split_once(' ')?;
-            Some((key, value.trim().parse().ok()))
-        });
-        Self(entries.collect())
+        Self(text)
+    }
+
+    /// The text of the value of `key`.
+    fn value(&self, key: &str) -> Option<&'a str> {
+        self.0.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '))
     }
 
     /// The number of `key`.
     pub fn get(&self, key: &str) -> Option<u64> {
-        self.0.get(key).copied().flatten()
+        self.value(key)?.trim().parse().ok()
     }
 
     /// The sum of `keys` that must be there and of `others` that not every kernel has.
     pub fn sum(&self, keys: &[&str], others: &[&str]) -> Option<u64> {
-        let known = others.iter().filter(|key| self.0.contains_key(**key));
+        let known = others.iter().filter(|key| self.value(key).is_some());
         keys.iter().chain(known).try_fold(0_u64, |sum, key| sum.checked_add(self.get(key)?))
     }
 }

@@ -250,10 +250,12 @@ impl Driver for Unified {
         self.tree.cpu(base)
     }
 
-    fn pids(&self, base: &Path) -> (Option<u64>, Option<u64>) {
-        let Ok(folder) = self.tree.folder(base) else { return (None, None) };
-        let number = |name| parse::number(&files::measure(&folder.join("app").join(name))?);
-        (number("pids.current"), number("pids.max"))
+    fn pids(&self, base: &Path) -> Option<u64> {
+        parse::number(&files::measure(&self.tree.folder(base).ok()?.join("app/pids.current"))?)
+    }
+
+    fn pids_max(&self, base: &Path) -> Option<u64> {
+        parse::number(&files::measure(&self.tree.folder(base).ok()?.join("app/pids.max"))?)
     }
 }
 

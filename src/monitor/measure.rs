@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::run::Monitor;
-use crate::cgroup::MemoryReading;
+use crate::cgroup::{MemoryKinds, MemoryReading};
 use crate::lifecycle::Event;
 use crate::model::{
     BlockedBy, CpuStatus, EnvironmentStatus, InstanceStatus, MemoryStatus, Phase, PidsStatus, Port,
@@ -80,15 +80,18 @@ impl Monitor {
             return;
         }
         let is_close = self.look_at_listeners();
-        self.samples.add_cpu(now, self.driver.cpu(&self.base).usage_us);
+        let cpu = self.driver.cpu(&self.base);
+        self.samples.add_cpu(now, cpu.usage_us);
         let limits = &self.spec.limits;
         let mut pause = ceiling::SAMPLE_EVERY;
+        let mut kinds = Vec::with_capacity(self.running.len());
         for id in self.running.keys().copied() {
-            let current = self.driver.memory_current(&self.base, id);
+            let memory = self.driver.memory_kinds(&self.base, id);
+            kinds.push(memory);
+            let current = memory.current;
             let next = ceiling::next_sample(current, limits.memory_high, limits.memory_max);
             pause = pause.min(next);
-            // The whole reading makes the kernel sum up its counters: only where it can matter, since
-            // what cannot be reclaimed is a part of all.
+            // The whole reading only where it can matter: what cannot be reclaimed is a part of all.
             if ceiling::is_over_soft(current, limits.memory_high)
                 && ceiling::is_over_soft(
                     self.driver.memory(&self.base, id).unreclaimable,
@@ -102,7 +105,8 @@ impl Monitor {
         if is_close || self.past.is_watched(now) {
             pause = ceiling::SAMPLE_CLOSE_EVERY;
         }
-        self.remember(now, pause <= ceiling::SAMPLE_CLOSE_EVERY);
+        let memory = MemoryKinds::total(&kinds);
+        self.remember(now, &memory, cpu, pause <= ceiling::SAMPLE_CLOSE_EVERY);
         self.judge_if_due(now, is_high);
         self.samples.next = Some(now + pause);
     }
@@ -127,7 +131,7 @@ impl Monitor {
             .collect();
         let phase = self.environment.phase();
         let cpu = self.driver.cpu(&self.base);
-        let (pids, pids_max) = self.driver.pids(&self.base);
+        let (pids, pids_max) = (self.driver.pids(&self.base), self.driver.pids_max(&self.base));
         let status = EnvironmentStatus {
             name: self.name.to_string(),
             target: self.spec.target.clone(),

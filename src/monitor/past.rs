@@ -112,8 +112,14 @@ impl Past {
 
 impl Monitor {
     /// Adds a sample to the history. `is_close`: the next one comes in a second.
-    pub(super) fn remember(&mut self, now: Duration, is_close: bool) {
-        let usage = self.usage(now);
+    pub(super) fn remember(
+        &mut self,
+        now: Duration,
+        memory: &MemoryKinds,
+        cpu: CpuReading,
+        is_close: bool,
+    ) {
+        let usage = self.usage(now, memory, cpu);
         self.past.anon = usage.anon;
         let Some(history) = &mut self.past.history else { return };
         let trouble = history.add(&usage, is_close).err().map(|error| error.to_string());
@@ -125,13 +131,11 @@ impl Monitor {
         }
     }
 
-    fn usage(&mut self, now: Duration) -> Usage {
+    fn usage(&mut self, now: Duration, memory: &MemoryKinds, cpu: CpuReading) -> Usage {
         let driver = self.driver.as_ref();
-        let kinds = self.running.keys().map(|id| driver.memory_kinds(&self.base, *id));
-        let kinds = MemoryKinds::total(&kinds.collect::<Vec<_>>());
-        let (cpu, io) = (driver.cpu(&self.base), driver.io(&self.base));
+        let io = driver.io(&self.base);
         let pressure = driver.pressure(&self.base);
-        let (pids, _) = driver.pids(&self.base);
+        let pids = driver.pids(&self.base);
         let before = self.past.before.replace(Before { at: now, cpu, io, ends: self.ends });
         let since = |after: Option<u64>, before: Option<u64>| {
             after.zip(before).map(|(after, before)| after.saturating_sub(before))
@@ -145,11 +149,11 @@ impl Monitor {
             at: clock::wall_millis() / 1000,
             life: self.running.keys().next_back().copied().unwrap_or(0),
             instances: u16::try_from(self.running.len()).unwrap_or(u16::MAX),
-            current: kinds.current,
-            anon: kinds.anon,
-            file: kinds.file,
-            shmem: kinds.shmem,
-            kernel: kinds.kernel,
+            current: memory.current,
+            anon: memory.anon,
+            file: memory.file,
+            shmem: memory.shmem,
+            kernel: memory.kernel,
             cpu: used.zip(passed).filter(|(_, passed)| *passed > 0.1).map(|(us, passed)| {
                 // Microseconds a second are a ten-thousandth of a percent.
                 us as f64 / passed / 10_000.0
