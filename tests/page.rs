@@ -186,7 +186,9 @@ fn it_shows_everything_and_can_be_used_by_keys() {
     );
     browser.until("its ceiling", &format!("{chart}.querySelector('.ceiling')"));
     browser.until("ends of instances", &format!("{chart}.querySelectorAll('.mark').length >= 3"));
-    let label = browser.js(&format!("{chart}.getAttribute('aria-label')"));
+    let label = browser.js(&format!(
+        "{chart}.getAttribute('aria-label') + ': ' + {chart}.getAttribute('aria-valuetext')"
+    ));
     let label = label.as_str().expect("a text");
     assert!(
         label.starts_with("Memory") && label.contains("at most") && label.contains("of 256M"),
@@ -198,7 +200,7 @@ fn it_shows_everything_and_can_be_used_by_keys() {
     );
     // Read by arrow keys.
     browser.js(&format!("{chart}.focus()"));
-    let reading = "document.querySelector('figure.memory output').innerText";
+    let reading = "document.querySelector('figure.memory .reading').innerText";
     browser.press("ArrowLeft");
     let first = browser.js(reading);
     browser.press("ArrowLeft");
@@ -228,9 +230,14 @@ fn it_shows_everything_and_can_be_used_by_keys() {
     browser.until("the next", "document.querySelector('#log').innerText.includes('payment 9')");
     assert_eq!(browser.text("#log").matches("/orders/22 ").count(), 1);
 
-    // Another environment, its own log and charts.
-    browser.press("j");
-    browser.until("the next", "document.getElementById('name').innerText === 'backend-prod' && location.hash === '#backend-prod'");
+    // Another environment, its own log and charts: nothing of the one before stands under its name.
+    browser.js("document.querySelector('#list a[href=\"#backend-test\"]').click()");
+    browser.until(
+        "one that is stopped",
+        "/^(nothing known|last )/.test(document.querySelector('figure.memory .reading').innerText)",
+    );
+    browser.press("k");
+    browser.until("the one before", "document.getElementById('name').innerText === 'backend-prod' && location.hash === '#backend-prod'");
     browser.until("its log", "document.querySelectorAll('#log div').length > 20");
     assert!(!browser.text("#log").contains("/orders/21 "), "of the other one");
     browser.press("j");
@@ -386,7 +393,7 @@ fn it_fits_a_phone_and_is_light_and_dark() {
     let dark = browser.picture();
     keep("page-dark.png", &dark);
     // The ground of both, and that what is written stands out from it (WCAG 2: 4.5 to 1).
-    let contrast = "(() => { const part = (c) => { c /= 255; return c <= .03928 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4 }; const light = (node, what) => { const c = document.createElement('canvas').getContext('2d'); c.fillStyle = getComputedStyle(node)[what]; c.fillRect(0, 0, 1, 1); const [r, g, b] = c.getImageData(0, 0, 1, 1).data; return .2126 * part(r) + .7152 * part(g) + .0722 * part(b) }; const ground = light(document.querySelector('section'), 'backgroundColor'); return [...document.querySelectorAll('h2, h3, dt, dd, #events span, #events time, .pill, figcaption output, #log .err, #log time')].map(n => { const own = light(n, 'color'); return (Math.max(own, ground) + .05) / (Math.min(own, ground) + .05) }).reduce((a, b) => Math.min(a, b)) })()";
+    let contrast = "(() => { const part = (c) => { c /= 255; return c <= .03928 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4 }; const light = (node, what) => { const c = document.createElement('canvas').getContext('2d'); c.fillStyle = getComputedStyle(node)[what]; c.fillRect(0, 0, 1, 1); const [r, g, b] = c.getImageData(0, 0, 1, 1).data; return .2126 * part(r) + .7152 * part(g) + .0722 * part(b) }; const ground = light(document.querySelector('section'), 'backgroundColor'); return [...document.querySelectorAll('h2, h3, dt, dd, #events span, #events time, .pill, figcaption .reading, #log .err, #log time')].map(n => { const own = light(n, 'color'); return (Math.max(own, ground) + .05) / (Math.min(own, ground) + .05) }).reduce((a, b) => Math.min(a, b)) })()";
     for scheme in ["light", "dark"] {
         browser.scheme(scheme);
         let least = browser.js(contrast);

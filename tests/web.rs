@@ -25,6 +25,18 @@ fn converse(mut stream: impl Read + Write, request: &str) -> String {
     String::from_utf8_lossy(&text).into_owned()
 }
 
+/// One request of several on a connection: what comes first of its answer.
+fn ask_again(stream: &mut TcpStream, path: &str, token: &str) -> String {
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n"
+    )
+    .expect("it is open");
+    let mut head = [0; 512];
+    let count = stream.read(&mut head).expect("it answers");
+    String::from_utf8_lossy(&head[..count]).into_owned()
+}
+
 fn asked(web: &Web, path: &str) -> Value {
     let (address, token) = web.parts();
     let request =
@@ -101,6 +113,8 @@ fn it_is_nobody_who_could_change_anything() {
         assert_eq!(field(set), ["0000000000000000"], "{set}");
     }
     assert_eq!(field("NoNewPrivs:"), ["1"]);
+    // It types nothing into the terminal that it was started at.
+    assert_eq!(field("Seccomp:"), ["2"]);
 
     // As that user: looking works at both sockets, orders at none, whatever is asked.
     let as_watcher = |words: &[&str]| {
@@ -237,11 +251,20 @@ fn whoever_has_no_token_gets_the_empty_page_alone() {
                 && !answer.to_lowercase().contains("access-control-allow")
         );
     }
-    // Who says nothing takes nobody's place.
+    // Who says nothing, or has no token, takes nobody's place; who has it keeps its own.
+    let kept = |path: &str, token: &str| {
+        let mut stream = TcpStream::connect(address).expect("it listens");
+        let answer = ask_again(&mut stream, path, token);
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        stream
+    };
+    let mut own = kept("/api/status", token);
     let silent: Vec<TcpStream> =
-        (0..40).map(|_| TcpStream::connect(address).expect("it listens")).collect();
+        (0..100).map(|_| TcpStream::connect(address).expect("it listens")).collect();
+    let talking: Vec<TcpStream> = (0..100).map(|_| kept("/icon.svg", "")).collect();
     assert!(with("GET /api/status", "localhost").starts_with("HTTP/1.1 200"));
-    drop((silent, web));
+    assert!(ask_again(&mut own, "/api/status", token).starts_with("HTTP/1.1 200"));
+    drop((silent, talking, own, web));
     bed.end();
 }
 

@@ -198,7 +198,7 @@ fn cpu_and_pids_are_read() {
         let expected = CpuReading { usage_us: Some(70), throttled_us: Some(5) };
         assert_eq!(driver.cpu(Path::new(BASE)), expected, "{}", driver.kind());
         let pids = (driver.pids(Path::new(BASE)), driver.pids_max(Path::new(BASE)));
-    assert_eq!(pids, (Some(4), Some(32)));
+        assert_eq!(pids, (Some(4), Some(32)));
     }
 }
 

@@ -1,6 +1,7 @@
 //! HTTP/1 on a loopback port or a unix socket, for processes that need no root: bounded in connections, time and
 //! the length of a request.
 
+use std::cell::RefCell;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
@@ -8,6 +9,7 @@ use std::path::Path;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http_body_util::Full;
@@ -19,8 +21,7 @@ use hyper::{Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::Semaphore;
-use tokio::task::LocalSet;
+use tokio::task::{AbortHandle, LocalSet};
 
 use super::exit::{Ended, Exit, Failure};
 use super::output::say;
@@ -67,10 +68,29 @@ pub fn plain(status: StatusCode, text: impl Into<String>) -> Response {
     answer(status, "text/plain; charset=utf-8", format!("{}\n", text.into()))
 }
 
-/// Serves whoever connects by `answer`, at most `most` at once; the others wait.
+/// In a request (its extensions): whether who asks on that connection was let in. Such a one is not ended for a newcomer.
+#[derive(Debug, Clone, Default)]
+pub struct LetIn(Arc<AtomicBool>);
+
+impl LetIn {
+    /// It is.
+    pub fn note(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Serves whoever connects by `answer`, at most `most` at once. A newcomer takes the place of the oldest who was not let
+/// in: nobody shuts others out by staying.
 pub struct Server {
     answer: Rc<dyn Fn(Request<Incoming>) -> Answering>,
     most: usize,
+    guests: Rc<RefCell<Vec<Guest>>>,
+}
+
+/// A connection that is served.
+struct Guest {
+    is_let_in: LetIn,
+    task: AbortHandle,
 }
 
 type Answering = Pin<Box<dyn Future<Output = Response>>>;
@@ -80,7 +100,8 @@ impl Server {
     where
         A: Future<Output = Response> + 'static,
     {
-        Self { answer: Rc::new(move |request| Box::pin(answer(request))), most }
+        let answer = Rc::new(move |request| Box::pin(answer(request)) as Answering);
+        Self { answer, most, guests: Rc::default() }
     }
 
     /// Serves on a port until it is ended; `says` is told where.
@@ -124,20 +145,20 @@ impl Server {
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
-        let room = Arc::new(Semaphore::new(self.most));
         loop {
-            let permit = match Arc::clone(&room).acquire_owned().await {
-                Ok(permit) => permit,
-                // It is never closed.
-                Err(_) => std::future::pending().await,
-            };
             match accept().await {
                 Ok(stream) => {
-                    let answer = Rc::clone(&self.answer);
-                    tokio::task::spawn_local(async move {
-                        converse(stream, &*answer).await;
-                        drop(permit);
+                    self.make_room();
+                    let (answer, guests) = (Rc::clone(&self.answer), Rc::clone(&self.guests));
+                    let is_let_in = LetIn::default();
+                    let own = is_let_in.clone();
+                    let task = tokio::task::spawn_local(async move {
+                        converse(stream, &*answer, &own).await;
+                        let is_other = |guest: &Guest| !Arc::ptr_eq(&guest.is_let_in.0, &own.0);
+                        guests.borrow_mut().retain(is_other);
                     });
+                    let task = task.abort_handle();
+                    self.guests.borrow_mut().push(Guest { is_let_in, task });
                 }
                 Err(error) => {
                     // No descriptor is left: those in use come back.
@@ -147,14 +168,26 @@ impl Server {
             }
         }
     }
+
+    /// Ends the oldest connection that was not let in where there are as many as may be, else the oldest of all.
+    fn make_room(&self) {
+        let mut guests = self.guests.borrow_mut();
+        if guests.len() >= self.most {
+            let oldest = guests.iter().position(|guest| !guest.is_let_in.0.load(Ordering::Relaxed));
+            let oldest = oldest.unwrap_or(0);
+            guests.remove(oldest).task.abort();
+        }
+    }
 }
 
 /// One connection. A caller that misbehaves is its own problem.
 async fn converse(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     answer: &dyn Fn(Request<Incoming>) -> Answering,
+    is_let_in: &LetIn,
 ) {
-    let answering = |request| {
+    let answering = |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(is_let_in.clone());
         let answering = answer(request);
         async move { Ok::<_, Infallible>(answering.await) }
     };

@@ -31,21 +31,25 @@ pub async fn answer(
 ) -> Answer {
     let outcome = match ask {
         Ask::Status { targets } => match select(&runner, &peer, &targets, Class::See) {
-            Ok(entries) => Ok(Answer::Status(Box::new(status(&runner, entries).await))),
+            Ok(entries) => {
+                let mut status = status(&runner, entries).await;
+                status.environments.iter_mut().for_each(|one| hide_problems(one, &peer));
+                Ok(Answer::Status(Box::new(status)))
+            }
             Err(refusal) => Err(refusal),
         },
         Ask::Show { target } => match select(&runner, &peer, &[target], Class::See) {
-            Ok(entries) => show(&runner, entries).await,
+            Ok(entries) => show(&runner, &peer, entries).await,
             Err(refusal) => Err(refusal),
         },
-        Ask::History { target, stretch } => {
-            let entries = select(&runner, &peer, &[target], Class::See);
-            entries.and_then(|entries| past::history(&runner, &entries, &stretch))
-        }
-        Ask::Events { targets, count } => {
-            let entries = select(&runner, &peer, &targets, Class::See);
-            entries.and_then(|entries| past::events(&runner, &entries, count))
-        }
+        Ask::History { target, stretch } => match select(&runner, &peer, &[target], Class::See) {
+            Ok(entries) => past::history(&runner, &entries, stretch).await,
+            Err(refusal) => Err(refusal),
+        },
+        Ask::Events { targets, count } => match select(&runner, &peer, &targets, Class::See) {
+            Ok(entries) => past::events(&runner, &entries, count).await,
+            Err(refusal) => Err(refusal),
+        },
         Ask::Logs { target, after } => match select(&runner, &peer, &[target], Class::See) {
             Ok(entries) => past::logs(&runner, &entries, after).await,
             Err(refusal) => Err(refusal),
@@ -291,12 +295,24 @@ async fn upgrade(
 }
 
 /// Problems of profiles name paths and users, and are found with root's eyes: root's to read.
+fn hidden(text: &str, peer: &Peer) -> Option<String> {
+    let is_hidden =
+        text.starts_with("cannot be started:\n") && !is_allowed(peer, Class::Admin, &[]);
+    is_hidden.then(|| {
+        "cannot be started: its profile has errors; root sees them with \"swrun check\"".to_owned()
+    })
+}
+
 fn for_peer(outcome: Outcome, peer: &Peer) -> Outcome {
-    if is_allowed(peer, Class::Admin, &[]) || !outcome.text.starts_with("cannot be started:\n") {
-        return outcome;
+    let text = hidden(&outcome.text, peer);
+    Outcome { text: text.unwrap_or(outcome.text), ..outcome }
+}
+
+/// The same in a status.
+pub fn hide_problems(status: &mut EnvironmentStatus, peer: &Peer) {
+    if let Some(text) = status.reason.as_deref().and_then(|reason| hidden(reason, peer)) {
+        status.reason = Some(text);
     }
-    let text = "cannot be started: its profile has errors; root sees them with \"swrun check\"";
-    Outcome { text: text.to_owned(), ..outcome }
 }
 
 async fn evict(runner: &Rc<Runner>, entries: Vec<Rc<Entry>>, pid: i32) -> Result<Answer, Refusal> {

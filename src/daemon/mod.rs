@@ -91,6 +91,8 @@ pub fn main(options: Options) -> ExitCode {
         Err(error) => return fail(&format!("could not start the runtime: {error}")),
     };
     let outcome = tokio::task::LocalSet::new().block_on(&runtime, run(options));
+    // A file that is being read for a caller, from a disk that hangs, holds nobody up.
+    runtime.shutdown_background();
     match outcome {
         Ok(None) => ExitCode::SUCCESS,
         // All that it had open but the socket is closed over the exec, its lock too.

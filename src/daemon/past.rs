@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
 
 use super::answer::refusal;
 use super::registry::{Entry, Runner};
@@ -18,15 +20,46 @@ const MOST_SPANS: usize = 2_000;
 /// The most events of one answer.
 const MOST_EVENTS: usize = 5_000;
 
+/// How long a reading may take before the caller is told that the disk is slow.
+const READ_WITHIN: Duration = Duration::from_secs(3);
+
+/// Reads files in a thread of its own: neither many of them nor a disk that hangs holds the runner up. A few at once, so
+/// that no caller takes all its memory.
+async fn reading<T: Send + 'static>(
+    runner: &Runner,
+    read: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<T, Refusal> {
+    let busy = || {
+        let text = "the disk does not answer, or too much of it is asked for; try again";
+        refusal("busy", text)
+    };
+    let deadline = tokio::time::Instant::now() + READ_WITHIN;
+    let permit = Arc::clone(&runner.reads).acquire_owned();
+    let Ok(Ok(permit)) = tokio::time::timeout_at(deadline, permit).await else {
+        return Err(busy());
+    };
+    let reads = tokio::task::spawn_blocking(move || {
+        // Given back when it has been read, whoever waits for it still.
+        let _permit = permit;
+        read()
+    });
+    match tokio::time::timeout_at(deadline, reads).await {
+        Ok(Ok(Ok(found))) => Ok(found),
+        Ok(Ok(Err(text))) => Err(refusal("failed", text)),
+        Ok(Err(_)) => Err(refusal("failed", "the runner lost this request")),
+        Err(_) => Err(busy()),
+    }
+}
+
 /// The history of one environment.
-pub fn history(
+pub async fn history(
     runner: &Rc<Runner>,
     entries: &[Rc<Entry>],
-    stretch: &Stretch,
+    stretch: Stretch,
 ) -> Result<Answer, Refusal> {
     let entry = one(entries)?;
     let now = clock::wall_millis() / 1000;
-    let until = stretch.until.unwrap_or(now);
+    let until = stretch.until.unwrap_or(now).min(now);
     let named = |step| history::RINGS.into_iter().find(|ring| ring.step_s == step);
     let ring = match stretch.step_s {
         Some(step) => named(step).ok_or_else(|| {
@@ -37,14 +70,12 @@ pub fn history(
         None => history::ring_for(stretch.since, now),
     };
     let path = runner.places.history(&entry.name);
-    let mut spans = match history::read(&path, ring, stretch.since, until) {
-        Ok(spans) => spans,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-        Err(error) => {
-            let text = format!("could not read the history \"{}\": {error}", path.display());
-            return Err(refusal("failed", text));
-        }
+    let read = move || match history::read(&path, ring, stretch.since, until) {
+        Ok(spans) => Ok(spans),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(format!("could not read the history \"{}\": {error}", path.display())),
     };
+    let mut spans = reading(runner, read).await?;
     let has_more = spans.len() > MOST_SPANS;
     spans.truncate(MOST_SPANS);
     let environment = entry.name.to_string();
@@ -61,27 +92,36 @@ pub fn history(
 }
 
 /// The last events of environments, by time.
-pub fn events(runner: &Runner, entries: &[Rc<Entry>], count: usize) -> Result<Answer, Refusal> {
+pub async fn events(
+    runner: &Rc<Runner>,
+    entries: &[Rc<Entry>],
+    count: usize,
+) -> Result<Answer, Refusal> {
     let count = count.min(MOST_EVENTS);
-    let mut events = Vec::new();
-    for entry in entries {
-        let of_it = journal::last(&runner.places.journal(&entry.name), count).map_err(|e| {
-            refusal("failed", format!("could not read the journal of \"{}\": {e}", entry.name))
-        })?;
-        let environment = entry.name.to_string();
-        events.extend(
-            of_it.into_iter().map(|event| EventLine { environment: environment.clone(), event }),
-        );
-    }
-    // RFC 3339 in UTC sorts by its text.
-    events.sort_by(|a, b| a.event.at.cmp(&b.event.at));
-    let events = events.split_off(events.len().saturating_sub(count));
+    let journals: Vec<_> = entries
+        .iter()
+        .map(|entry| (entry.name.to_string(), runner.places.journal(&entry.name)))
+        .collect();
+    let read = move || {
+        let mut events: Vec<EventLine> = Vec::new();
+        for (environment, journal) in journals {
+            let of_it = journal::last(&journal, count)
+                .map_err(|e| format!("could not read the journal of \"{environment}\": {e}"))?;
+            let line = |event| EventLine { environment: environment.clone(), event };
+            events.extend(of_it.into_iter().map(line));
+            // RFC 3339 in UTC sorts by its text.
+            events.sort_by(|a, b| a.event.at.cmp(&b.event.at));
+            events.drain(..events.len().saturating_sub(count));
+        }
+        Ok(events)
+    };
+    let events = reading(runner, read).await?;
     Ok(Answer::Events(EventsDocument { schema: 1, events }))
 }
 
 /// What one wrote to its logs, behind the places of `after`.
 pub async fn logs(
-    runner: &Runner,
+    runner: &Rc<Runner>,
     entries: &[Rc<Entry>],
     mut after: BTreeMap<String, LogPlace>,
 ) -> Result<Answer, Refusal> {
@@ -95,12 +135,7 @@ pub async fn logs(
                 .map_err(|e| format!("could not read the log \"{}\": {e}", path.display()))?;
             parts.extend(part.map(|part| (stream.to_owned(), part)));
         }
-        Ok::<_, String>(parts)
+        Ok(parts)
     };
-    // A disk of logs that hangs is not to hold the runner up.
-    match tokio::task::spawn_blocking(read).await {
-        Ok(Ok(parts)) => Ok(Answer::Logs(parts)),
-        Ok(Err(text)) => Err(refusal("failed", text)),
-        Err(_) => Err(refusal("failed", "the runner lost this request")),
-    }
+    Ok(Answer::Logs(reading(runner, read).await?))
 }

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::{Mutex, Notify, watch};
+use tokio::sync::{Mutex, Notify, Semaphore, watch};
 
 use super::keeper;
 use super::launch::Layout;
@@ -36,12 +37,17 @@ pub struct Runner {
     pub since: Instant,
     state: RefCell<State>,
     environments: RefCell<BTreeMap<EnvName, Rc<Entry>>>,
+    /// How many read files at once.
+    pub reads: Arc<Semaphore>,
     killed: Notify,
     renewed: Notify,
     is_killing: Cell<bool>,
     was_killed: bool,
     was_damaged: bool,
 }
+
+/// How many read files for a caller at once.
+const MOST_READS: usize = 4;
 
 /// What is seen of a monitor.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -144,6 +150,7 @@ impl Runner {
             driver,
             walls,
             since: Instant::now(),
+            reads: Arc::new(Semaphore::new(MOST_READS)),
             state: RefCell::new(state),
             environments: RefCell::default(),
             killed: Notify::new(),

@@ -3,13 +3,14 @@
 use std::path::Path;
 use std::rc::Rc;
 
-use super::answer::{REPORT_WITHIN, environment, refusal, saved_spec};
+use super::answer::{REPORT_WITHIN, environment, hide_problems, refusal, saved_spec};
 use super::orders;
 use super::registry::{Entry, Runner};
 use super::security::{self, Facts};
 use crate::cgroup::MemoryKinds;
 use crate::formats::journal;
 use crate::model::Resources;
+use crate::policy::access::Peer;
 use crate::wire::ask::{Answer, ProcessLine, Refusal, ShowDocument};
 use crate::wire::once::Ticket;
 
@@ -49,9 +50,14 @@ pub fn one(entries: &[Rc<Entry>]) -> Result<&Rc<Entry>, Refusal> {
     }
 }
 
-pub async fn show(runner: &Rc<Runner>, entries: Vec<Rc<Entry>>) -> Result<Answer, Refusal> {
+pub async fn show(
+    runner: &Rc<Runner>,
+    peer: &Peer,
+    entries: Vec<Rc<Entry>>,
+) -> Result<Answer, Refusal> {
     let entry = one(&entries)?;
-    let status = environment(runner, entry).await;
+    let mut status = environment(runner, entry).await;
+    hide_problems(&mut status, peer);
     let mut spec = saved_spec(runner, &entry.name)
         .or_else(|| entry.known.borrow().as_ref().and_then(|known| known.spec.clone()));
     // Names may be shown, values never.

@@ -230,7 +230,7 @@ fn each(
 ) -> io::Result<()> {
     // The slot of an earlier span is that of a later one.
     let step = u64::from(ring.step_s);
-    let from = from.max((to / step + 1).saturating_sub(u64::from(ring.count)) * step);
+    let from = from.max((to / step).saturating_add(1).saturating_sub(u64::from(ring.count)) * step);
     // From the slot of the oldest to the end of the ring, then from its beginning on.
     let oldest = ring.offset(from);
     let end = ring.begins() + u64::from(ring.count) * SPAN as u64;

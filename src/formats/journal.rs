@@ -37,16 +37,22 @@ pub fn append(path: &Path, event: &Event) -> io::Result<()> {
 /// # Errors
 /// A file could not be read.
 pub fn last(path: &Path, count: usize) -> io::Result<Vec<Event>> {
+    // From the end on: of a long journal only what is asked for is understood.
     let mut events: Vec<Event> = Vec::new();
-    for file in [older(path), path.to_owned()] {
+    for file in [path.to_owned(), older(path)] {
+        if events.len() >= count {
+            break;
+        }
         let bytes = match files::read_bounded(&file, LARGEST * 2) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(error),
         };
-        events.extend(bytes.split(|b| *b == b'\n').filter_map(|l| serde_json::from_slice(l).ok()));
+        let lines = bytes.rsplit(|b| *b == b'\n').filter_map(|l| serde_json::from_slice(l).ok());
+        events.extend(lines.take(count - events.len()));
     }
-    Ok(events.split_off(events.len().saturating_sub(count)))
+    events.reverse();
+    Ok(events)
 }
 
 /// Forgets all events.

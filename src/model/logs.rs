@@ -60,6 +60,8 @@ pub struct LogPlace {
     pub file: (u64, u64),
     /// So many bytes of that are read.
     pub offset: u64,
+    /// A checksum of how the file begins: device and inode of one that was removed are given again.
+    pub head: u32,
 }
 
 /// A part of a log, whole lines as swrun-log(5) has them. What the app wrote is hostile.

@@ -13,6 +13,8 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags};
 
+use super::notify;
+
 /// Runs `program` (found in a fixed PATH, with a clean environment) and gives what it wrote.
 ///
 /// # Errors
@@ -185,10 +187,38 @@ pub fn execute_restricted(
     let mut command = Command::new(program);
     // Other groups are dropped with that (`Command::uid`).
     command.arg0("swrun").args(arguments).env_clear().env(variable.0, variable.1).uid(uid).gid(gid);
-    // SAFETY: prctl(2) is this thread's own, and this process has no other; nothing is allocated.
-    unsafe { command.pre_exec(|| Ok(rustix::thread::set_no_new_privs(true)?)) };
+    // SAFETY: prctl(2) and seccomp(2) are this thread's own, and this process has no other; nothing is allocated.
+    unsafe {
+        command.pre_exec(|| {
+            rustix::thread::set_no_new_privs(true)?;
+            notify::install_silent(&NO_TYPING)
+        });
+    }
     command.exec()
 }
+
+/// ioctl(2) by which a process types into its terminal, for whoever reads there next: a shell of root's (TIOCSTI), or
+/// pastes (TIOCLINUX, ioctl_console(2)). Those are refused, and every call of another architecture's table.
+const NO_TYPING: [notify::Filter; 9] = {
+    const fn instruction(code: u16, yes: u8, no: u8, value: u32) -> notify::Filter {
+        notify::Filter { code, jt: yes, jf: no, k: value }
+    }
+    const LOAD: u16 = 0x20;
+    const IF_EQUAL: u16 = 0x15;
+    const RETURN: u16 = 0x06;
+    // Offsets in `struct seccomp_data`; AUDIT_ARCH_X86_64.
+    [
+        instruction(LOAD, 0, 0, 4),
+        instruction(IF_EQUAL, 0, 5, 0xC000_003E),
+        instruction(LOAD, 0, 0, 0),
+        instruction(IF_EQUAL, 0, 4, libc::SYS_ioctl as u32),
+        instruction(LOAD, 0, 0, 24),
+        instruction(IF_EQUAL, 1, 0, libc::TIOCSTI as u32),
+        instruction(IF_EQUAL, 0, 1, libc::TIOCLINUX as u32),
+        instruction(RETURN, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
+        instruction(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ]
+};
 
 /// Starts another process of swrun's own that goes on by itself: its own session, so that a Ctrl-C at this
 /// terminal is not for it, and its nice(2) counts (sched(7), autogroup); its output goes to `log`. It has the descriptors `keeps` under
@@ -304,6 +334,29 @@ mod tests {
         let hung = run_within("sh", &["-c", "kill -STOP $$"], Duration::from_millis(50));
         assert!(hung.is_err_and(|error| error.kind() == io::ErrorKind::TimedOut));
         assert!(begun.elapsed() < long);
+    }
+
+    #[test]
+    fn nothing_is_typed_into_a_terminal() {
+        use std::os::unix::process::CommandExt as _;
+        // /dev/null is no terminal (ENOTTY): whatever else comes is the filter's.
+        let errno_of = |call: u64, is_filtered: bool| {
+            let script = format!("my $x = 'x'; ioctl(STDIN, {call}, $x) or exit($!+0)");
+            let mut command = clean("perl", &["-e", &script]);
+            // SAFETY: as in `execute_restricted`, in a child that executes at once.
+            unsafe {
+                command.pre_exec(move || match is_filtered {
+                    true => notify::install_silent(&NO_TYPING),
+                    false => Ok(()),
+                });
+            }
+            command.status().expect("perl").code()
+        };
+        for call in [libc::TIOCSTI, libc::TIOCLINUX] {
+            assert_eq!(errno_of(call, false), Some(libc::ENOTTY));
+            assert_eq!(errno_of(call, true), Some(libc::EPERM));
+        }
+        assert_eq!(errno_of(libc::TIOCGWINSZ, true), Some(libc::ENOTTY));
     }
 
     /// As one that a hung disk holds: to nobody here is it killed.

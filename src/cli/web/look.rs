@@ -65,21 +65,22 @@ impl Query {
     }
 }
 
-/// `out-64769.1234.5678_err-…`: nothing that an address would escape.
+/// `out-64769.1234.5678.90_err-…`: nothing that an address would escape.
 fn places(text: &str) -> Option<BTreeMap<String, LogPlace>> {
     let place = |text: &str| {
         let (stream, numbers) = text.split_once('-')?;
         let numbers: Vec<u64> =
             numbers.split('.').map(str::parse).collect::<Result<_, _>>().ok()?;
-        let [device, inode, offset] = numbers[..] else { return None };
-        Some((stream.to_owned(), LogPlace { file: (device, inode), offset }))
+        let [device, inode, offset, head] = numbers[..] else { return None };
+        let head = u32::try_from(head).ok()?;
+        Some((stream.to_owned(), LogPlace { file: (device, inode), offset, head }))
     };
     text.split('_').filter(|text| !text.is_empty()).map(place).collect()
 }
 
 fn place_text(places: &BTreeMap<String, LogPlace>) -> String {
     let place = |(stream, place): (&String, &LogPlace)| {
-        format!("{stream}-{}.{}.{}", place.file.0, place.file.1, place.offset)
+        format!("{stream}-{}.{}.{}.{}", place.file.0, place.file.1, place.offset, place.head)
     };
     places.iter().map(place).collect::<Vec<_>>().join("_")
 }
@@ -273,7 +274,7 @@ mod tests {
             Query::parse("history", "environment=shop&hours=24"),
             Some(Query::History { environment: shop(), hours: 24, step_s: 60 })
         );
-        let place = |offset| LogPlace { file: (1, 2), offset };
+        let place = |offset| LogPlace { file: (1, 2), offset, head: 7 };
         let after: BTreeMap<_, _> =
             [("err".to_owned(), place(0)), ("out".to_owned(), place(u64::MAX))].into();
         let text = place_text(&after);
@@ -292,7 +293,8 @@ mod tests {
             ("events", "environment=a%20b"),
             ("logs", "environment=shop&after=out"),
             ("logs", "environment=shop&after=out-1.2"),
-            ("logs", "environment=shop&after=out-1.2.-3"),
+            ("logs", "environment=shop&after=out-1.2.3"),
+            ("logs", "environment=shop&after=out-1.2.-3.4"),
             ("status", "x"),
         ] {
             assert_eq!(Query::parse(word, query), None, "{word} {query}");
@@ -302,7 +304,7 @@ mod tests {
     #[test]
     fn logs_are_one_by_time() {
         let part = |text: &str| LogPart {
-            place: LogPlace { file: (1, 2), offset: 3 },
+            place: LogPlace { file: (1, 2), offset: 3, head: 4 },
             text: text.to_owned(),
             skipped: false,
             has_more: false,
@@ -329,7 +331,7 @@ mod tests {
                 ("out", "four more")
             ]
         );
-        assert_eq!(found.after, "err-1.2.3_out-1.2.3");
+        assert_eq!(found.after, "err-1.2.3.4_out-1.2.3.4");
         // What goes to a browser has nothing in it that misleads.
         let sent = json(&found).expect("JSON");
         assert!(

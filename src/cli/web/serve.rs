@@ -1,11 +1,10 @@
 //! What is answered to a browser.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use http_body_util::BodyExt as _;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{AUTHORIZATION, HOST, HeaderName, HeaderValue};
 use hyper::{Method, Request, StatusCode};
@@ -14,7 +13,7 @@ use tokio::sync::Mutex;
 use super::look::{self, Query};
 use super::token::Token;
 use crate::cli::exit::{Ended, Exit, Failure};
-use crate::cli::http::{Response, Server, answer, plain};
+use crate::cli::http::{LetIn, Response, Server, answer, plain};
 use crate::model::Places;
 
 /// Connections served at once: a browser opens up to six.
@@ -80,7 +79,7 @@ struct Page {
     places: Places,
     door: Door,
     /// However many look, the runner is asked once.
-    status: Mutex<Option<(Instant, Bytes)>>,
+    status: Mutex<Option<(Instant, Told)>>,
 }
 
 fn server(places: &Places, door: Door) -> Server {
@@ -122,47 +121,56 @@ impl Page {
         {
             return error(StatusCode::UNAUTHORIZED, "the token is not this page's");
         }
+        if let Some(guest) = request.extensions().get::<LetIn>() {
+            guest.note();
+        }
         let query = request.uri().query().unwrap_or_default();
         match Query::parse(word, query) {
             None => error(StatusCode::BAD_REQUEST, "there is no such question"),
             Some(Query::Status) => self.status().await,
-            Some(query) => self.ask(query).await.unwrap_or_else(|response| response),
+            Some(query) => told(self.ask(query).await),
         }
     }
 
-    /// The state of all, which every page asks for all the time.
+    /// The state of all, which every page asks for all the time. Those who come meanwhile wait for the same answer,
+    /// whatever it is: a runner that hangs is asked once.
     async fn status(&self) -> Response {
-        // Those who come meanwhile wait here for the same answer.
         let mut held = self.status.lock().await;
-        if let Some((since, body)) = &*held
-            && since.elapsed() < STATUS_FOR
-        {
-            return answer(StatusCode::OK, JSON, body.clone());
+        let is_old = |(since, _): &(Instant, Told)| since.elapsed() >= STATUS_FOR;
+        if held.as_ref().is_none_or(is_old) {
+            let found = self.ask(Query::Status).await;
+            *held = Some((Instant::now(), found));
         }
-        let response = match self.ask(Query::Status).await {
-            Ok(response) => response,
-            Err(failed) => return failed,
-        };
-        let (head, body) = response.into_parts();
-        let Ok(body) = body.collect().await.map(http_body_util::Collected::to_bytes);
-        *held = Some((Instant::now(), body.clone()));
-        Response::from_parts(head, body.into())
+        match &*held {
+            Some((_, found)) => told(found.clone()),
+            None => error(StatusCode::INTERNAL_SERVER_ERROR, "the answer was lost"),
+        }
     }
 
     /// Asks the runner, while others are served.
-    async fn ask(&self, query: Query) -> Result<Response, Response> {
+    async fn ask(&self, query: Query) -> Told {
         let places = self.places.clone();
         let asked = tokio::task::spawn_blocking(move || look::ask(&places, &query)).await;
         match asked {
-            Ok(Ok(json)) => Ok(answer(StatusCode::OK, JSON, json)),
+            Ok(Ok(json)) => Ok(json.into()),
             Ok(Err(Failure::Because(Exit::Unreachable, text))) => {
-                Err(error(StatusCode::SERVICE_UNAVAILABLE, &text))
+                Err((StatusCode::SERVICE_UNAVAILABLE, text))
             }
-            Ok(Err(Failure::Because(_, text))) => Err(error(StatusCode::BAD_GATEWAY, &text)),
+            Ok(Err(Failure::Because(_, text))) => Err((StatusCode::BAD_GATEWAY, text)),
             Ok(Err(Failure::OutputClosed)) | Err(_) => {
-                Err(error(StatusCode::INTERNAL_SERVER_ERROR, "the answer was lost"))
+                Err((StatusCode::INTERNAL_SERVER_ERROR, "the answer was lost".to_owned()))
             }
         }
+    }
+}
+
+/// A document, or why there is none.
+type Told = Result<Bytes, (StatusCode, String)>;
+
+fn told(told: Told) -> Response {
+    match told {
+        Ok(json) => answer(StatusCode::OK, JSON, json),
+        Err((status, text)) => error(status, &text),
     }
 }
 
@@ -179,7 +187,8 @@ fn is_of_loopback(host: Option<&[u8]>) -> bool {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         _ => host,
     };
-    matches!(name, "localhost" | "127.0.0.1" | "[::1]")
+    let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+    name == "localhost" || address.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
 #[cfg(test)]
@@ -188,17 +197,14 @@ mod tests {
 
     #[test]
     fn hosts_of_others_are_not_this_one() {
-        for host in ["localhost", "localhost:9478", "127.0.0.1:1", "[::1]:9478", "[::1]"] {
+        for host in
+            ["localhost", "localhost:9478", "127.0.0.1:1", "[::1]:9478", "[::1]", "127.0.0.2:80"]
+        {
             assert!(is_of_loopback(Some(host.as_bytes())), "{host}");
         }
-        for host in [
-            "",
-            "evil.example",
-            "evil.example:9478",
-            "localhost.evil.example",
-            "127.0.0.1.nip.io",
-            "::1",
-        ] {
+        for host in
+            ["", "evil.example", "evil.example:9478", "localhost.evil.example", "127.0.0.1.nip.io"]
+        {
             assert!(!is_of_loopback(Some(host.as_bytes())), "{host}");
         }
         assert!(!is_of_loopback(None));

@@ -15,31 +15,54 @@ function steps(most, fit, isBinary) {
   return Array.from({ length: Math.ceil(most / step) }, (_, index) => (index + 1) * step);
 }
 
+/** Round moments of the reader's time zone; days have 23 to 25 hours there. */
+function moments(since, until, step) {
+  const first = new Date(since * 1000);
+  const found = [];
+  const [days, within] = step >= 86400 ? [step / 86400, 86400] : [1, step];
+  for (let number = 0; ; number += days) {
+    for (let second = 0; second < 86400; second += within) {
+      const date = new Date(first.getFullYear(), first.getMonth(), first.getDate() + number, 0, 0, second);
+      if (date / 1000 > until) return found;
+      if (date / 1000 >= since) found.push(date);
+    }
+  }
+}
+
 export class Chart {
   /** `format` words a value; `least` is the smallest top of the scale. */
   constructor(title, { hue, format, least = 1, isBinary = false, isWide = false }) {
     Object.assign(this, { title, format, least, isBinary });
-    this.picture = svg("svg", { role: "img", tabindex: "0" });
-    this.reading = el("output");
+    // Read value by value, as a slider is; what it says is spoken only while somebody reads it.
+    this.picture = svg("svg", { role: "slider", tabindex: "0", "aria-label": title, "aria-readonly": "true" });
+    this.reading = el("span", { className: "reading" });
     this.node = el(
       "figure",
       { className: `${hue}${isWide ? " wide" : ""}` },
       el("figcaption", {}, el("span", { textContent: title }), this.reading),
       this.picture,
     );
-    this.at = null;
+    /** The time that is read. */
+    this.time = null;
     this.picture.addEventListener("pointermove", (event) => this.read(this.nearest(event)));
-    this.picture.addEventListener("pointerleave", () => this.read(null));
-    this.picture.addEventListener("blur", () => this.read(null));
+    this.picture.addEventListener("pointerleave", () => this.read(-1));
+    this.picture.addEventListener("blur", () => this.read(-1));
     this.picture.addEventListener("keydown", (event) => this.press(event));
     new ResizeObserver(() => this.draw()).observe(this.picture);
   }
 
   /** `points` are [seconds, value or null, second value or null]; those that are further apart than `gap` are not joined. */
-  show({ points, since, until, gap, ceiling = null, marks = [], second = "" }) {
-    Object.assign(this, { points, since, until, gap, ceiling, marks, second });
-    if (this.at !== null && this.at >= points.length) this.at = null;
+  show({ points, isLive, since, until, gap, ceiling = null, marks = [], second = "" }) {
+    Object.assign(this, { points, isLive, since, until, gap, ceiling, marks, second });
     this.draw();
+  }
+
+  /** Nothing is known yet. */
+  empty() {
+    this.points = null;
+    this.time = null;
+    this.picture.replaceChildren();
+    this.read(-1);
   }
 
   scale() {
@@ -72,15 +95,14 @@ export class Chart {
     if (this.ceiling !== null && this.ceiling <= top) {
       parts.push(svg("line", { class: "ceiling", x1: LEFT, x2: width, y1: y(this.ceiling), y2: y(this.ceiling) }));
     }
-    for (const mark of this.marks) {
+    for (const [mark] of this.marks) {
       parts.push(svg("line", { class: "mark", x1: x(mark), x2: x(mark), y1: height - BOTTOM - 8, y2: height - BOTTOM }));
     }
     this.cross = svg("line", { class: "cross", y1: TOP, y2: height - BOTTOM, visibility: "hidden" });
     parts.push(this.cross);
     this.picture.setAttribute("viewBox", `0 0 ${width} ${height}`);
     this.picture.replaceChildren(...parts);
-    this.picture.setAttribute("aria-label", this.sentence());
-    this.read(this.at);
+    this.read(this.points.findIndex(([time]) => time === this.time));
   }
 
   /** The stretches that are joined, of the values in that column. */
@@ -120,12 +142,10 @@ export class Chart {
     const length = this.until - this.since;
     const fit = Math.max(2, Math.floor(width / 110));
     const step = [600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800].find((s) => length / s <= fit) ?? 604800;
-    const zone = new Date(this.since * 1000).getTimezoneOffset() * 60;
     const parts = [];
-    for (let time = Math.ceil((this.since - zone) / step) * step + zone; time < this.until; time += step) {
-      const date = new Date(time * 1000);
-      const place = x(time);
-      if (place > width - 18) continue;
+    for (const date of moments(this.since, this.until, step)) {
+      const place = x(date / 1000);
+      if (place < LEFT || place > width - 18) continue;
       const text = svg("text", { x: place, y: height - 4, "text-anchor": "middle" });
       text.append(step >= 86400 || (length > 86400 && clock(date) === "00:00") ? day(date).slice(5) : clock(date));
       parts.push(text);
@@ -140,12 +160,13 @@ export class Chart {
       const distance = Math.abs(this.x(time) - inside);
       if (best === null || distance < best.distance) best = { index, distance };
     });
-    return best?.index ?? null;
+    return best?.index ?? -1;
   }
 
   press(event) {
     const last = (this.points?.length ?? 0) - 1;
-    const from = this.at ?? last;
+    const reads = this.points?.findIndex(([time]) => time === this.time) ?? -1;
+    const from = reads < 0 ? last : reads;
     const to = { ArrowLeft: from - 1, ArrowRight: from + 1, Home: 0, End: last }[event.key];
     if (to === undefined || last < 0) return;
     event.preventDefault();
@@ -158,29 +179,29 @@ export class Chart {
     return `${day(date).slice(5)} ${clock(date, true)}: ${value === null ? "unknown" : this.format(value)}${more}`;
   }
 
+  /** Shows the point of that number; -1 is none. */
   read(index) {
-    this.at = index;
-    const point = index === null ? null : this.points?.[index];
-    if (!point) {
-      this.cross?.setAttribute("visibility", "hidden");
-      say(this.reading, this.points ? this.summary() : "");
-      return;
+    const point = this.points?.[index];
+    this.time = point?.[0] ?? null;
+    this.cross?.setAttribute("visibility", point ? "visible" : "hidden");
+    if (point) {
+      this.cross.setAttribute("x1", this.x(point[0]));
+      this.cross.setAttribute("x2", this.x(point[0]));
     }
-    this.cross.setAttribute("visibility", "visible");
-    this.cross.setAttribute("x1", this.x(point[0]));
-    this.cross.setAttribute("x2", this.x(point[0]));
-    say(this.reading, this.words(point));
+    const last = (this.points?.length ?? 0) - 1;
+    const text = point ? this.words(point) : this.points ? this.summary() : "";
+    say(this.reading, text);
+    const value = { "aria-valuemin": 0, "aria-valuemax": Math.max(last, 0), "aria-valuenow": Math.max(point ? index : last, 0) };
+    for (const [name, number] of Object.entries(value)) this.picture.setAttribute(name, String(number));
+    const ended = this.points ? this.marks.reduce((sum, [, times]) => sum + times, 0) : 0;
+    this.picture.setAttribute("aria-valuetext", `${text}${!point && ended ? `; ends of instances: ${ended}` : ""}`);
   }
 
   summary() {
-    const values = this.points.map(([, value]) => value).filter((value) => value !== null);
-    if (!values.length) return "nothing known of that time";
+    const known = this.points.filter(([, value]) => value !== null);
+    if (!known.length) return "nothing known of that time";
+    const last = known.at(-1)[1];
     const of = this.ceiling === null ? "" : ` of ${this.format(this.ceiling)}`;
-    return `now ${this.format(values.at(-1))}, at most ${this.format(Math.max(...values))}${of}`;
-  }
-
-  sentence() {
-    const marks = this.marks.length ? `; ${this.marks.length} ends of instances` : "";
-    return `${this.title}: ${this.summary()}${marks}`;
+    return `${this.isLive ? "now" : "last"} ${this.format(last)}, at most ${this.format(Math.max(...known.map(([, value]) => value)))}${of}`;
   }
 }

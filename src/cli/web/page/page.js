@@ -1,7 +1,7 @@
 // The page: asks, and shows what it is told. It has nothing but the token, and changes nothing.
 
 import { Chart } from "./chart.js";
-import { at, bytes, clock, count, el, moment, percent, say, seconds, show } from "./draw.js";
+import { at, bytes, clock, count, day, el, moment, percent, say, seconds, show } from "./draw.js";
 
 const HOURS = [[1, "1 h"], [6, "6 h"], [24, "24 h"], [168, "7 d"], [720, "30 d"]];
 const MOST_LINES = 1000;
@@ -44,22 +44,32 @@ async function ask(word, fields = {}) {
   return document;
 }
 
-/** Says once what cannot be had; `null` where that is known. */
-async function told(asked) {
+/** What cannot be had now, and why: by the word of the question. */
+const troubles = new Map();
+
+/** The answer to a question; `null` where there is none, which is said. */
+async function told(word, fields) {
+  const { turn } = state;
   try {
-    const document = await asked;
+    const document = await ask(word, fields);
+    troubles.delete(word);
+    sayTroubles();
     return document;
   } catch (error) {
     if (error instanceof Refused) knock();
-    else away(error.name === "TypeError" || error.name === "TimeoutError" ? "The page's own server does not answer: is \"swrun web\" running?" : error.message);
+    else if (turn === state.turn) {
+      const isServer = error.name === "TypeError" || error.name === "TimeoutError";
+      troubles.set(word, isServer ? "The page's own server does not answer: is \"swrun web\" running?" : error.message);
+      sayTroubles();
+    }
     return null;
   }
 }
 
-function away(text) {
-  if (text) say(at("away"), text);
-  show(at("away"), Boolean(text));
-  document.body.classList.toggle("is-away", Boolean(text));
+function sayTroubles() {
+  const texts = [...new Set(troubles.values())];
+  say(at("away"), texts.join("; "));
+  show(at("away"), texts.length > 0);
 }
 
 // ---- the token ----------------------------------------------------------------------------------
@@ -118,6 +128,8 @@ function row(one) {
   };
   const bar = el("span", { className: "bar" }, parts.fill);
   parts.link = el("a", { href: `#${one.name}` }, parts.dot, parts.who, parts.state, bar, parts.more, parts.note);
+  // A link to where the address is already changes nothing of it.
+  parts.link.addEventListener("click", () => choose(one.name));
   parts.item = el("li", {}, parts.link);
   return parts;
 }
@@ -160,7 +172,7 @@ function list() {
     fill(rows.get(one.name), one);
   });
   show(at("none"), environments.length === 0);
-  show(at("find"), environments.length > 8);
+  show(at("find"), environments.length > 8 || at("find").value !== "");
 }
 
 // ---- one environment ----------------------------------------------------------------------------
@@ -228,9 +240,8 @@ function overview() {
 }
 
 async function lookAtAll() {
-  const status = await told(ask("status"));
+  const status = await told("status");
   if (!status) return;
-  away("");
   state.status = status;
   const names = status.environments.map((one) => one.name);
   if (!names.includes(state.chosen)) choose(named() ?? names[0] ?? null, false);
@@ -243,7 +254,7 @@ async function lookAtAll() {
 async function lookBack() {
   if (!state.chosen) return;
   const { turn, hours } = state;
-  const past = await told(ask("history", { environment: state.chosen, hours }));
+  const past = await told("history", { environment: state.chosen, hours });
   if (!past || turn !== state.turn || hours !== state.hours) return;
   state.past = past;
   drawCharts();
@@ -258,8 +269,9 @@ function drawCharts() {
   const now = one.instances.length ? [[until, one.memory.anon, one.memory.current, one.cpu.percent, one.memory.pressure_avg10, state.status.queues[one.name] ?? null, 0]] : [];
   const column = (name) => past.columns.indexOf(name);
   const points = (...names) => [...past.rows, ...now].map((row) => [row[0], ...names.map((name) => row[column(name)])]);
-  const shared = { since: past.since, until, gap: past.step_s * 2.5 };
-  const marks = past.rows.filter((row) => row[column("restarts")] > 0).map((row) => row[0]);
+  const shared = { isLive: now.length > 0, since: past.since, until, gap: past.step_s * 2.5 };
+  const ended = past.rows.filter((row) => row[column("restarts")] > 0);
+  const marks = ended.map((row) => [row[0], row[column("restarts")]]);
   charts.memory.show({ ...shared, points: points("anon", "current"), ceiling: past.memory_max, marks, second: "with page cache" });
   charts.cpu.show({ ...shared, points: points("cpu") });
   charts.stall.show({ ...shared, points: points("pressure") });
@@ -269,7 +281,7 @@ function drawCharts() {
 async function lookAtEvents() {
   if (!state.chosen) return;
   const { turn } = state;
-  const events = await told(ask("events", { environment: state.chosen }));
+  const events = await told("events", { environment: state.chosen });
   if (!events || turn !== state.turn) return;
   const items = events.reverse().map(({ at: when, tone: kind, text }) => {
     const date = new Date(when);
@@ -277,7 +289,7 @@ async function lookAtEvents() {
   });
   if (!items.length) items.push(el("li", { textContent: "nothing yet" }));
   // Drawn anew only when there is something new: a reader's place and selection stay.
-  const key = `${turn} ${events[0]?.at} ${events.length}`;
+  const key = JSON.stringify([turn, day(new Date()), events]);
   if (at("events").dataset.key === key) return;
   at("events").dataset.key = key;
   at("events").replaceChildren(...items);
@@ -328,7 +340,7 @@ async function readLog() {
 
 async function readParts(turn) {
   for (;;) {
-    const part = await told(ask("logs", { environment: state.chosen, after: state.after }));
+    const part = await told("logs", { environment: state.chosen, after: state.after });
     if (!part || turn !== state.turn || state.paused) return;
     const lines = part.lines;
     if (part.skipped) lines.unshift({ at: null, stream: "", instance: 0, text: "… lines before this are not shown here: swrun logs has them" });
@@ -349,13 +361,17 @@ function pause() {
 // ---- choosing -----------------------------------------------------------------------------------
 
 const named = () => {
-  const name = decodeURIComponent(location.hash.slice(1));
+  const name = location.hash.slice(1);
   return state.status?.environments.some((one) => one.name === name) ? name : null;
 };
 
 function choose(name, isAsked = true) {
   if (name === state.chosen) return;
   Object.assign(state, { chosen: name, turn: state.turn + 1, log: [], after: "", past: null });
+  for (const chart of Object.values(charts)) chart.empty();
+  for (const word of ["history", "events", "logs"]) troubles.delete(word);
+  sayTroubles();
+  if (state.paused) pause();
   at("log").replaceChildren();
   at("events").replaceChildren();
   if (name && isAsked && location.hash !== `#${name}`) history.replaceState(null, "", `#${name}`);
@@ -399,10 +415,11 @@ function nextTheme() {
 
 function press(event) {
   if (event.ctrlKey || event.altKey || event.metaKey || document.querySelector("dialog[open]")) return;
-  if (event.target.matches("input, select")) {
+  if (event.target.matches("input:not([type=checkbox]), select")) {
     if (event.key === "Escape") event.target.blur();
     return;
   }
+  if (!at("single").checked) return;
   const doing = {
     j: () => step(1),
     k: () => step(-1),
@@ -431,7 +448,7 @@ function pressStretch(event) {
 /** Again and again while somebody can see it, one after the other. */
 function again(look, every) {
   const next = async () => {
-    if (!document.hidden && !at("door").open) await look().catch((error) => away(`This page failed: ${error.message}`));
+    if (!document.hidden && !at("door").open) await look().catch((error) => { troubles.set("page", `This page failed: ${error.message}`); sayTroubles(); });
     setTimeout(next, every);
   };
   setTimeout(next, every);
@@ -454,6 +471,8 @@ function begin() {
   at("stretch").addEventListener("keydown", pressStretch);
   theme(["light", "dark"].find((choice) => choice === recall("theme", localStorage)) ?? "system");
   goBack(HOURS.map(([hours]) => hours).find((hours) => String(hours) === recall("hours", localStorage)) ?? 6);
+  at("single").checked = recall("single", localStorage) !== "off";
+  at("single").addEventListener("change", () => remember("single", at("single").checked ? "on" : "off", localStorage));
   at("theme").addEventListener("click", nextTheme);
   at("help").addEventListener("click", () => at("keys").showModal());
   at("close").addEventListener("click", () => at("keys").close());
