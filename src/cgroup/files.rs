@@ -46,24 +46,39 @@ pub fn beneath(root: &Path, group: &Path) -> Result<PathBuf, CgroupError> {
     Err(failed("use the cgroup", group, std::io::Error::new(ErrorKind::InvalidInput, reason)))
 }
 
-/// The text of a measurement; `None` where it could not be read. The kernel gives such a file, which is one record
-/// (seq_file, `single_open`), whole to a read that has the room: no second read has to find its end.
+/// The text of a measurement; `None` where it could not be read.
 pub fn measure(path: &Path) -> Option<String> {
-    use std::io::Read as _;
-    let mut file = File::open(path).ok()?;
-    let mut text = vec![0; 4096];
-    let read = loop {
-        match file.read(&mut text) {
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            read => break read.ok()?,
+    read_once(&File::open(path).ok()?)
+}
+
+/// The same of an open file, from its start. The kernel gives such a file, which is one record (seq_file, `single_open`),
+/// whole to a read that has the room: no second read has to find its end.
+pub fn read_once(file: &File) -> Option<String> {
+    let mut first = [0; 4096];
+    let read = read_some(file, &mut first, 0)?;
+    let mut text = first[..read].to_vec();
+    while text.len() >= first.len() {
+        let (length, room) = (text.len(), text.len());
+        text.resize(length + room, 0);
+        let read = read_some(file, &mut text[length..], length)?;
+        text.truncate(length + read);
+        if read < room {
+            break;
         }
-    };
-    if read == text.len() {
-        file.take(MOST_TEXT).read_to_end(&mut text).ok()?;
-    } else {
-        text.truncate(read);
+        if text.len() as u64 >= MOST_TEXT {
+            return None;
+        }
     }
     String::from_utf8(text).ok()
+}
+
+fn read_some(file: &File, buffer: &mut [u8], from: usize) -> Option<usize> {
+    loop {
+        match file.read_at(buffer, from as u64) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            read => return read.ok(),
+        }
+    }
 }
 
 /// The text of `path`.

@@ -49,6 +49,19 @@ impl Hybrid {
         Ok(files::beneath(root, base)?.join("app"))
     }
 
+    fn number(&self, folder: &Path, name: &str) -> Option<u64> {
+        parse::number(&self.tree.kept.measure(folder, name)?)
+    }
+
+    fn last_of(&self, folder: &Path) -> MemoryReading {
+        let control = self.tree.kept.measure(folder, "memory.oom_control").unwrap_or_default();
+        MemoryReading {
+            peak: self.number(folder, "memory.max_usage_in_bytes"),
+            oom_kills: FlatKeyed::parse(&control).get("oom_kill"),
+            ..MemoryReading::default()
+        }
+    }
+
     fn limit_instance(
         &self,
         base: &Path,
@@ -178,6 +191,7 @@ impl Driver for Hybrid {
     }
 
     fn remove(&self, group: &Path) -> Result<(), CgroupError> {
+        self.tree.kept.close();
         let folder = self.tree.folder(group)?;
         // The v2 tree alone has an event for "empty".
         if folder.exists() {
@@ -204,26 +218,26 @@ impl Driver for Hybrid {
 
     fn memory_current(&self, base: &Path, id: u32) -> Option<u64> {
         let folder = Self::instance(&self.memory, base, id).ok()?;
-        parse::number(&files::measure(&folder.join("memory.usage_in_bytes"))?)
+        self.number(&folder, "memory.usage_in_bytes")
     }
 
     fn memory(&self, base: &Path, id: u32) -> MemoryReading {
         let Ok(folder) = Self::instance(&self.memory, base, id) else {
             return MemoryReading::default();
         };
-        let text = |name: &str| files::measure(&folder.join(name)).unwrap_or_default();
-        let stat = text("memory.stat");
+        let stat = self.tree.kept.measure(&folder, "memory.stat").unwrap_or_default();
         let stat = FlatKeyed::parse(&stat);
+        let limit = self.tree.kept.measure(&folder, "memory.limit_in_bytes");
         let group = Self::instance(self.tree.point(), base, id).ok();
         MemoryReading {
-            current: self.memory_current(base, id),
+            current: self.number(&folder, "memory.usage_in_bytes"),
             anon: stat.get("total_rss"),
             // Kernel memory is one number here, mostly of slab that can be reclaimed: left out.
             unreclaimable: stat.sum(&["total_rss", "total_shmem"], &[]),
-            max: parse::legacy_limit(&text("memory.limit_in_bytes")),
+            max: limit.and_then(|text| parse::legacy_limit(&text)),
             swap: stat.get("total_swap"),
-            pressure_avg10: group.and_then(|group| Tree::memory_pressure(&group)),
-            ..self.last_memory(base, id)
+            pressure_avg10: group.and_then(|group| self.tree.memory_pressure(&group)),
+            ..self.last_of(&folder)
         }
     }
 
@@ -231,17 +245,16 @@ impl Driver for Hybrid {
         let Ok(folder) = Self::instance(&self.memory, base, id) else {
             return MemoryKinds::default();
         };
-        let text = |name: &str| files::measure(&folder.join(name)).unwrap_or_default();
-        let stat = text("memory.stat");
+        let stat = self.tree.kept.measure(&folder, "memory.stat").unwrap_or_default();
         let stat = FlatKeyed::parse(&stat);
         let shmem = stat.get("total_shmem");
         let cache = stat.get("total_cache");
         MemoryKinds {
-            current: self.memory_current(base, id),
+            current: self.number(&folder, "memory.usage_in_bytes"),
             anon: stat.get("total_rss"),
             file: cache.zip(shmem).map(|(cache, shmem)| cache.saturating_sub(shmem)),
             shmem,
-            kernel: parse::number(&text("memory.kmem.usage_in_bytes")),
+            kernel: self.number(&folder, "memory.kmem.usage_in_bytes"),
         }
     }
 
@@ -254,20 +267,14 @@ impl Driver for Hybrid {
     }
 
     fn last_memory(&self, base: &Path, id: u32) -> MemoryReading {
-        let Ok(folder) = Self::instance(&self.memory, base, id) else {
-            return MemoryReading::default();
-        };
-        let text = |name: &str| files::measure(&folder.join(name)).unwrap_or_default();
-        MemoryReading {
-            peak: parse::number(&text("memory.max_usage_in_bytes")),
-            oom_kills: FlatKeyed::parse(&text("memory.oom_control")).get("oom_kill"),
-            ..MemoryReading::default()
-        }
+        Self::instance(&self.memory, base, id)
+            .map(|folder| self.last_of(&folder))
+            .unwrap_or_default()
     }
 
     fn cpu(&self, base: &Path) -> CpuReading {
         let app = self.cpu.as_ref().and_then(|root| Self::app(root, base).ok());
-        let text = app.and_then(|app| files::measure(&app.join("cpu.stat"))).unwrap_or_default();
+        let text = app.and_then(|app| self.tree.kept.measure(&app, "cpu.stat")).unwrap_or_default();
         // In nanoseconds; without a limit there is no group and nothing is held back, unmeasured.
         let throttled = FlatKeyed::parse(&text).get("throttled_time");
         CpuReading { throttled_us: throttled.map(|ns| ns / 1000), ..self.tree.cpu(base) }
@@ -275,11 +282,11 @@ impl Driver for Hybrid {
 
     fn pids(&self, base: &Path) -> Option<u64> {
         let app = Self::app(self.pids.as_ref()?, base).ok()?;
-        parse::number(&files::measure(&app.join("pids.current"))?)
+        self.number(&app, "pids.current")
     }
 
     fn pids_max(&self, base: &Path) -> Option<u64> {
         let app = Self::app(self.pids.as_ref()?, base).ok()?;
-        parse::number(&files::measure(&app.join("pids.max"))?)
+        self.number(&app, "pids.max")
     }
 }

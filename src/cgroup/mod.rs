@@ -10,6 +10,7 @@ mod files;
 #[cfg(test)]
 mod fixtures;
 mod hybrid;
+mod kept;
 mod layout;
 mod parse;
 mod tree;

@@ -11,6 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rustix::fs::{Mode, OFlags};
 
+use super::kept::Kept;
 use super::layout::{self, Mount};
 use super::parse::{self, FlatKeyed};
 use super::{CgroupError, CpuReading, files};
@@ -27,12 +28,14 @@ const NO_EVENT: Duration = Duration::from_millis(10);
 pub struct Tree {
     mount: Mount,
     own: PathBuf,
+    /// Those of this driver, of all hierarchies.
+    pub kept: Kept,
 }
 
 impl Tree {
     /// The tree at `mount`; `own` is `/proc/self/cgroup`.
     pub fn new(mount: Mount, own: &Path) -> Self {
-        Self { mount, own: own.to_path_buf() }
+        Self { mount, own: own.to_path_buf(), kept: Kept::default() }
     }
 
     /// Where it is mounted.
@@ -150,33 +153,32 @@ impl Tree {
     /// CPU use of `base/app`; throttling only with the cpu controller. Usage is in every v2 group's
     /// `cpu.stat`, controller or not, dead instances included.
     pub fn cpu(&self, base: &Path) -> CpuReading {
-        let folder = self.folder(base).ok();
-        let text = folder.and_then(|folder| files::measure(&folder.join("app/cpu.stat")));
-        let text = text.unwrap_or_default();
+        let app = self.folder(base).ok().map(|folder| folder.join("app"));
+        let text = app.and_then(|app| self.kept.measure(&app, "cpu.stat")).unwrap_or_default();
         let stat = FlatKeyed::parse(&text);
         CpuReading { usage_us: stat.get("usage_usec"), throttled_us: stat.get("throttled_usec") }
     }
 
     /// PSI `some avg10` of the memory of `folder`, in percent.
-    pub fn memory_pressure(folder: &Path) -> Option<f64> {
-        pressure(folder, "memory.pressure")
+    pub fn memory_pressure(&self, folder: &Path) -> Option<f64> {
+        self.pressure(folder, "memory.pressure")
+    }
+
+    fn pressure(&self, folder: &Path, name: &str) -> Option<f64> {
+        parse::pressure_some_avg10(&self.kept.measure(folder, name)?)
     }
 
     /// The same of `base/app`, for memory, CPU and I/O.
     pub fn pressures(&self, base: &Path) -> [Option<f64>; 3] {
         let Ok(folder) = self.folder(base) else { return [None; 3] };
         let app = folder.join("app");
-        ["memory.pressure", "cpu.pressure", "io.pressure"].map(|name| pressure(&app, name))
+        ["memory.pressure", "cpu.pressure", "io.pressure"].map(|name| self.pressure(&app, name))
     }
 
     /// Bytes read and written by `base/app`.
     pub fn io(&self, base: &Path) -> Option<(u64, u64)> {
-        parse::io(&files::measure(&self.folder(base).ok()?.join("app/io.stat"))?)
+        parse::io(&self.kept.measure(&self.folder(base).ok()?.join("app"), "io.stat")?)
     }
-}
-
-fn pressure(folder: &Path, name: &str) -> Option<f64> {
-    parse::pressure_some_avg10(&files::measure(&folder.join(name))?)
 }
 
 /// The ids among the groups below the folder `app`; empty where it is not there.

@@ -179,6 +179,7 @@ impl Driver for Unified {
     }
 
     fn remove(&self, group: &Path) -> Result<(), CgroupError> {
+        self.tree.kept.close();
         tree::remove_all(&self.tree.folder(group)?)
     }
 
@@ -191,35 +192,33 @@ impl Driver for Unified {
     }
 
     fn memory_current(&self, base: &Path, id: u32) -> Option<u64> {
-        parse::number(&files::measure(&self.instance(base, id).ok()?.join("memory.current"))?)
+        self.number(&self.instance(base, id).ok()?, "memory.current")
     }
 
     fn memory(&self, base: &Path, id: u32) -> MemoryReading {
         let Ok(folder) = self.instance(base, id) else { return MemoryReading::default() };
-        let text = |name: &str| files::measure(&folder.join(name)).unwrap_or_default();
-        let stat = text("memory.stat");
+        let stat = self.tree.kept.measure(&folder, "memory.stat").unwrap_or_default();
         let stat = FlatKeyed::parse(&stat);
         MemoryReading {
-            current: self.memory_current(base, id),
+            current: self.number(&folder, "memory.current"),
             anon: stat.get("anon"),
             unreclaimable: stat.sum(&UNRECLAIMABLE, &UNRECLAIMABLE_KERNEL),
-            max: parse::number(&text("memory.max")),
-            swap: parse::number(&text("memory.swap.current")),
-            pressure_avg10: Tree::memory_pressure(&folder),
-            ..self.last_memory(base, id)
+            max: self.number(&folder, "memory.max"),
+            swap: self.number(&folder, "memory.swap.current"),
+            pressure_avg10: self.tree.memory_pressure(&folder),
+            ..self.last_of(&folder)
         }
     }
 
     fn memory_kinds(&self, base: &Path, id: u32) -> MemoryKinds {
-        let stat = self.instance(base, id).ok();
-        let stat = stat.and_then(|folder| files::measure(&folder.join("memory.stat")));
-        let stat = stat.unwrap_or_default();
+        let Ok(folder) = self.instance(base, id) else { return MemoryKinds::default() };
+        let stat = self.tree.kept.measure(&folder, "memory.stat").unwrap_or_default();
         let stat = FlatKeyed::parse(&stat);
         let shmem = stat.get("shmem");
         // One number from Linux 5.18 on, its parts before.
         let kernel = stat.get("kernel").or_else(|| stat.sum(&["slab"], &UNRECLAIMABLE_KERNEL[1..]));
         MemoryKinds {
-            current: self.memory_current(base, id),
+            current: self.number(&folder, "memory.current"),
             anon: stat.get("anon"),
             // The kernel counts shared memory here, too.
             file: stat.get("file").zip(shmem).map(|(file, shmem)| file.saturating_sub(shmem)),
@@ -237,13 +236,7 @@ impl Driver for Unified {
     }
 
     fn last_memory(&self, base: &Path, id: u32) -> MemoryReading {
-        let Ok(folder) = self.instance(base, id) else { return MemoryReading::default() };
-        let text = |name: &str| files::measure(&folder.join(name)).unwrap_or_default();
-        MemoryReading {
-            peak: parse::number(&text("memory.peak")),
-            oom_kills: FlatKeyed::parse(&text("memory.events")).get("oom_kill"),
-            ..MemoryReading::default()
-        }
+        self.instance(base, id).map(|folder| self.last_of(&folder)).unwrap_or_default()
     }
 
     fn cpu(&self, base: &Path) -> CpuReading {
@@ -251,15 +244,30 @@ impl Driver for Unified {
     }
 
     fn pids(&self, base: &Path) -> Option<u64> {
-        parse::number(&files::measure(&self.tree.folder(base).ok()?.join("app/pids.current"))?)
+        let app = self.tree.folder(base).ok()?.join("app");
+        self.number(&app, "pids.current")
     }
 
     fn pids_max(&self, base: &Path) -> Option<u64> {
-        parse::number(&files::measure(&self.tree.folder(base).ok()?.join("app/pids.max"))?)
+        let app = self.tree.folder(base).ok()?.join("app");
+        self.number(&app, "pids.max")
     }
 }
 
 impl Unified {
+    fn number(&self, folder: &Path, name: &str) -> Option<u64> {
+        parse::number(&self.tree.kept.measure(folder, name)?)
+    }
+
+    fn last_of(&self, folder: &Path) -> MemoryReading {
+        let events = self.tree.kept.measure(folder, "memory.events").unwrap_or_default();
+        MemoryReading {
+            peak: self.number(folder, "memory.peak"),
+            oom_kills: FlatKeyed::parse(&events).get("oom_kill"),
+            ..MemoryReading::default()
+        }
+    }
+
     fn limit_instance(
         &self,
         base: &Path,

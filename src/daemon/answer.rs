@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 
 use super::registry::{Entry, Runner};
 use super::show::{show, ticket};
-use super::{adhoc, evict, host, orders, past, renew, saved};
+use super::{adhoc, evict, glance, host, orders, past, renew, saved};
 use crate::formats::{memory_file, spec_file};
 use crate::host::landlock_lacks;
 use crate::model::{
@@ -409,29 +409,21 @@ async fn report(entry: &Rc<Entry>) -> Option<Full> {
 
 pub async fn environment(runner: &Rc<Runner>, entry: &Rc<Entry>) -> EnvironmentStatus {
     let full = report(entry).await;
+    let (has_file, on_disk) = glance::look(entry);
     let digest_now = entry.known.borrow().as_ref().map(|known| known.digest.clone());
     let mut status = match full {
         Some(full) => {
             *entry.group.borrow_mut() = Some(full.cgroup);
             let mut status = full.status;
-            status.changed = digest_on_disk(entry)
-                .or(digest_now.clone())
-                .is_some_and(|d| d != full.profile_digest);
+            let digest = on_disk.or(digest_now);
+            status.changed = digest.is_some_and(|digest| digest != full.profile_digest);
             status
         }
         None => without_monitor(runner, entry),
     };
     status.wanted = *entry.wanted.borrow();
-    let has_file = entry.known.borrow().as_ref().is_some_and(|known| known.file.exists());
     status.no_profile = !has_file;
     status
-}
-
-/// The digest of the profile's file as it is now: an edit shows without a reload.
-fn digest_on_disk(entry: &Rc<Entry>) -> Option<String> {
-    let file = entry.known.borrow().as_ref()?.file.clone();
-    let source = crate::profile::open(&file).ok()?;
-    crate::profile::read(&source.file, &source.text).profile.map(|profile| profile.digest)
 }
 
 /// What is known of an environment that no monitor keeps, or whose monitor does not answer.

@@ -9,6 +9,7 @@ mod addresses;
 mod adhoc;
 mod answer;
 mod evict;
+mod glance;
 mod host;
 mod keeper;
 mod launch;

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use tokio::sync::{Mutex, Notify, Semaphore, watch};
 
+use super::glance::Glance;
 use super::keeper;
 use super::launch::Layout;
 use super::link::Link;
@@ -71,6 +72,8 @@ pub struct Entry {
     pub name: EnvName,
     /// Its profile as it is in its file now.
     pub known: RefCell<Option<Known>>,
+    /// What its file said at the last look.
+    pub glance: RefCell<Option<Glance>>,
     /// What is wanted; the keeper follows it.
     pub wanted: watch::Sender<Wanted>,
     /// What is seen of its monitor.
@@ -96,6 +99,7 @@ impl Entry {
         Self {
             name,
             known: RefCell::new(None),
+            glance: RefCell::new(None),
             wanted: watch::Sender::new(wanted),
             view: watch::Sender::new(View::default()),
             link: RefCell::new(None),
