@@ -284,9 +284,4 @@ impl Driver for Hybrid {
         let app = Self::app(self.pids.as_ref()?, base).ok()?;
         self.number(&app, "pids.current")
     }
-
-    fn pids_max(&self, base: &Path) -> Option<u64> {
-        let app = Self::app(self.pids.as_ref()?, base).ok()?;
-        self.number(&app, "pids.max")
-    }
 }

@@ -177,9 +177,6 @@ pub trait Driver: std::fmt::Debug {
 
     /// Processes and threads in `base/app`.
     fn pids(&self, base: &Path) -> Option<u64>;
-
-    /// How many there may be.
-    fn pids_max(&self, base: &Path) -> Option<u64>;
 }
 
 /// What a start needs to get a process into an instance's group.

@@ -247,11 +247,6 @@ impl Driver for Unified {
         let app = self.tree.folder(base).ok()?.join("app");
         self.number(&app, "pids.current")
     }
-
-    fn pids_max(&self, base: &Path) -> Option<u64> {
-        let app = self.tree.folder(base).ok()?.join("app");
-        self.number(&app, "pids.max")
-    }
 }
 
 impl Unified {

@@ -131,7 +131,7 @@ impl Monitor {
             .collect();
         let phase = self.environment.phase();
         let cpu = self.driver.cpu(&self.base);
-        let (pids, pids_max) = (self.driver.pids(&self.base), self.driver.pids_max(&self.base));
+        let pids = self.driver.pids(&self.base);
         let status = EnvironmentStatus {
             name: self.name.to_string(),
             target: self.spec.target.clone(),
@@ -163,7 +163,8 @@ impl Monitor {
                 usage_us: cpu.usage_us,
                 throttled_us: cpu.throttled_us,
             },
-            pids: PidsStatus { current: pids, max: pids_max },
+            // Where they are not counted they are not limited.
+            pids: PidsStatus { current: pids, max: pids.map(|_| u64::from(self.spec.limits.pids)) },
             leak: self.past.leak().clone(),
             changed: false,
             no_profile: false,
