@@ -13,6 +13,9 @@ use bed::{App, Bed, get, is_guest, pid};
 use scripts::{python, says};
 use serde_json::Value;
 
+/// Files of cgroups that a monitor keeps open to read them anew.
+const KEPT: usize = 32;
+
 #[test]
 fn own_ports_ephemeral_ports_and_other_sockets_listen_and_nothing_else() {
     let bed = Bed::running();
@@ -283,7 +286,7 @@ serve(listener)
     assert_eq!(bed.status(&blog)["pid"], before["pid"]);
     // Sockets that were closed are not held.
     let monitor = status["monitor_pid"].as_i64().expect("known");
-    kernel::until("nothing is kept of it", || kernel::descriptors(monitor) < 60);
+    kernel::until("nothing is kept of it", || kernel::descriptors(monitor) < 60 + KEPT);
     bed.end();
 }
 
@@ -376,7 +379,7 @@ serve(listeners[0])
     assert_eq!(says(&bed, &app, 1), ["199"]);
     assert_eq!(get(app.port, "/").expect("it serves"), "ok");
     let monitor = status["monitor_pid"].as_i64().expect("known");
-    assert!(kernel::descriptors(monitor) < 120, "{}", kernel::descriptors(monitor));
+    assert!(kernel::descriptors(monitor) < 120 + KEPT, "{}", kernel::descriptors(monitor));
     let warnings = kernel::events(&bed, &app, "warning");
     let text = warnings.last().expect("a warning")["text"].as_str().expect("a text");
     assert!(text.contains("more than 64 sockets"), "{text}");

@@ -25,16 +25,27 @@ fn converse(mut stream: impl Read + Write, request: &str) -> String {
     String::from_utf8_lossy(&text).into_owned()
 }
 
-/// One request of several on a connection: what comes first of its answer.
+/// One request of several on a connection, and the whole answer.
 fn ask_again(stream: &mut TcpStream, path: &str, token: &str) -> String {
     write!(
         stream,
         "GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n"
     )
     .expect("it is open");
-    let mut head = [0; 512];
-    let count = stream.read(&mut head).expect("it answers");
-    String::from_utf8_lossy(&head[..count]).into_owned()
+    let mut answer = Vec::new();
+    let mut block = [0; 4096];
+    loop {
+        let text = String::from_utf8_lossy(&answer).into_owned();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+            if length.and_then(|length| length.parse().ok()) == Some(body.len()) {
+                return text;
+            }
+        }
+        let count = stream.read(&mut block).expect("it answers");
+        assert!(count > 0, "it was closed after {text}");
+        answer.extend_from_slice(&block[..count]);
+    }
 }
 
 fn asked(web: &Web, path: &str) -> Value {

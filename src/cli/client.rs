@@ -149,7 +149,8 @@ fn read_answer(
     let mut bytes = Vec::new();
     // Bytes known to hold no end of a frame are not searched again.
     let mut searched = 0;
-    let mut block = vec![0; 16 << 10];
+    // Of hundreds of environments the answer has hundreds of kilobytes.
+    let mut block = vec![0; 128 << 10];
     loop {
         while bytes[searched..].contains(&0) || bytes.len() > LONGEST_ANSWER {
             let decoded = decode::<Answer>(&bytes, LONGEST_ANSWER).map_err(|error| {

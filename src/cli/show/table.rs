@@ -1,5 +1,7 @@
 //! Aligned columns that never wrap: on a narrow terminal the least needed columns go first.
 
+use std::borrow::Cow;
+
 /// How a cell is coloured, where colour is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
@@ -23,8 +25,14 @@ impl Style {
     /// `text` in this style (ECMA-48, SGR).
     #[must_use]
     pub fn paint(self, text: &str, colour: bool) -> String {
+        let mut painted = String::new();
+        self.paint_into(text, colour, &mut painted);
+        painted
+    }
+
+    fn paint_into(self, text: &str, colour: bool, line: &mut String) {
         let code = match self {
-            Self::Plain => return text.to_owned(),
+            Self::Plain => return line.push_str(text),
             Self::Bold => "1",
             Self::Good => "32",
             Self::Warn => "33",
@@ -32,7 +40,9 @@ impl Style {
             Self::Dim => "2",
             Self::Name => "36",
         };
-        if colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+        let parts =
+            if colour { ["\x1b[", code, "m", text, "\x1b[0m"] } else { ["", "", "", text, ""] };
+        line.extend(parts);
     }
 }
 
@@ -80,20 +90,19 @@ pub fn render(columns: &[Column], rows: &[Row], width: Option<usize>, colour: bo
         for (place, index) in shown.iter().enumerate() {
             let is_last = place + 1 == shown.len();
             let Cell(text, style) = &cells[*index];
-            let text = cut(text, left);
-            let space = " ".repeat(widths[*index].min(left) - length(&text));
-            let painted = style.paint(&text, colour);
-            match (columns[*index].right, is_last) {
-                (true, _) => line.extend([space.as_str(), painted.as_str()]),
-                (false, true) => line.push_str(&painted),
-                (false, false) => line.extend([painted.as_str(), space.as_str()]),
-            }
+            let text = shortened(text, left);
+            let space = widths[*index].min(left) - length(&text);
+            let is_right = columns[*index].right;
+            let (before, after) = if is_right { (space, 0) } else { (0, space) };
+            line.extend(std::iter::repeat_n(' ', before));
+            style.paint_into(&text, colour, &mut line);
+            line.extend(std::iter::repeat_n(' ', if is_last { 0 } else { after }));
             left = left.saturating_sub(widths[*index] + GAP);
             if left == 0 {
                 break;
             }
             if !is_last {
-                line.push_str(&" ".repeat(GAP));
+                line.extend(std::iter::repeat_n(' ', GAP));
             }
         }
         line
@@ -130,13 +139,17 @@ fn columns_that_fit(columns: &[Column], widths: &[usize], width: Option<usize>) 
 /// `text` in at most `width` characters, the end of a longer one marked.
 #[must_use]
 pub fn cut(text: &str, width: usize) -> String {
+    shortened(text, width).into_owned()
+}
+
+fn shortened(text: &str, width: usize) -> Cow<'_, str> {
     if length(text) <= width {
-        return text.to_owned();
+        return Cow::Borrowed(text);
     }
-    match width {
+    Cow::Owned(match width {
         0..=3 => ".".repeat(width),
         _ => text.chars().take(width - 3).chain("...".chars()).collect(),
-    }
+    })
 }
 
 /// In characters: names are ASCII, and a wide character in a reason costs only its alignment.

@@ -44,7 +44,7 @@ async function ask(word, fields = {}) {
   return document;
 }
 
-/** What cannot be had now, and why: by the word of the question. */
+/** What cannot be had now, and why: by the word of the question, or by what looks. */
 const troubles = new Map();
 
 /** The answer to a question; `null` where there is none, which is said. */
@@ -448,7 +448,15 @@ function pressStretch(event) {
 /** Again and again while somebody can see it, one after the other. */
 function again(look, every) {
   const next = async () => {
-    if (!document.hidden && !at("door").open) await look().catch((error) => { troubles.set("page", `This page failed: ${error.message}`); sayTroubles(); });
+    if (!document.hidden && !at("door").open) {
+      try {
+        await look();
+        troubles.delete(look);
+      } catch (error) {
+        troubles.set(look, `This page failed: ${error.message}`);
+      }
+      sayTroubles();
+    }
     setTimeout(next, every);
   };
   setTimeout(next, every);
