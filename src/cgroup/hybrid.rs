@@ -49,14 +49,10 @@ impl Hybrid {
         Ok(files::beneath(root, base)?.join("app"))
     }
 
-    fn number(&self, folder: &Path, name: &str) -> Option<u64> {
-        parse::number(&self.tree.kept.measure(folder, name)?)
-    }
-
     fn last_of(&self, folder: &Path) -> MemoryReading {
         let control = self.tree.kept.measure(folder, "memory.oom_control").unwrap_or_default();
         MemoryReading {
-            peak: self.number(folder, "memory.max_usage_in_bytes"),
+            peak: self.tree.kept.number(folder, "memory.max_usage_in_bytes"),
             oom_kills: FlatKeyed::parse(&control).get("oom_kill"),
             ..MemoryReading::default()
         }
@@ -218,7 +214,7 @@ impl Driver for Hybrid {
 
     fn memory_current(&self, base: &Path, id: u32) -> Option<u64> {
         let folder = Self::instance(&self.memory, base, id).ok()?;
-        self.number(&folder, "memory.usage_in_bytes")
+        self.tree.kept.number(&folder, "memory.usage_in_bytes")
     }
 
     fn memory(&self, base: &Path, id: u32) -> MemoryReading {
@@ -230,7 +226,7 @@ impl Driver for Hybrid {
         let limit = self.tree.kept.measure(&folder, "memory.limit_in_bytes");
         let group = Self::instance(self.tree.point(), base, id).ok();
         MemoryReading {
-            current: self.number(&folder, "memory.usage_in_bytes"),
+            current: self.tree.kept.number(&folder, "memory.usage_in_bytes"),
             anon: stat.get("total_rss"),
             // Kernel memory is one number here, mostly of slab that can be reclaimed: left out.
             unreclaimable: stat.sum(&["total_rss", "total_shmem"], &[]),
@@ -250,11 +246,11 @@ impl Driver for Hybrid {
         let shmem = stat.get("total_shmem");
         let cache = stat.get("total_cache");
         MemoryKinds {
-            current: self.number(&folder, "memory.usage_in_bytes"),
+            current: self.tree.kept.number(&folder, "memory.usage_in_bytes"),
             anon: stat.get("total_rss"),
             file: cache.zip(shmem).map(|(cache, shmem)| cache.saturating_sub(shmem)),
             shmem,
-            kernel: self.number(&folder, "memory.kmem.usage_in_bytes"),
+            kernel: self.tree.kept.number(&folder, "memory.kmem.usage_in_bytes"),
         }
     }
 
@@ -282,6 +278,6 @@ impl Driver for Hybrid {
 
     fn pids(&self, base: &Path) -> Option<u64> {
         let app = Self::app(self.pids.as_ref()?, base).ok()?;
-        self.number(&app, "pids.current")
+        self.tree.kept.number(&app, "pids.current")
     }
 }

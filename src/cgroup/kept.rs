@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::path::Path;
 
-use super::files;
+use super::{files, parse};
 
 /// How many are kept: those of an environment and of two instances, as a reload has them.
 const MOST: usize = 32;
@@ -43,6 +43,11 @@ impl Kept {
         }
         kept.push(One { folder: folder.to_owned(), name: name.to_owned(), file });
         Some(text)
+    }
+
+    /// The same of a file of one number.
+    pub fn number(&self, folder: &Path, name: &str) -> Option<u64> {
+        parse::number(&self.measure(folder, name)?)
     }
 
     /// Closes all of them.

@@ -192,7 +192,7 @@ impl Driver for Unified {
     }
 
     fn memory_current(&self, base: &Path, id: u32) -> Option<u64> {
-        self.number(&self.instance(base, id).ok()?, "memory.current")
+        self.tree.kept.number(&self.instance(base, id).ok()?, "memory.current")
     }
 
     fn memory(&self, base: &Path, id: u32) -> MemoryReading {
@@ -200,11 +200,11 @@ impl Driver for Unified {
         let stat = self.tree.kept.measure(&folder, "memory.stat").unwrap_or_default();
         let stat = FlatKeyed::parse(&stat);
         MemoryReading {
-            current: self.number(&folder, "memory.current"),
+            current: self.tree.kept.number(&folder, "memory.current"),
             anon: stat.get("anon"),
             unreclaimable: stat.sum(&UNRECLAIMABLE, &UNRECLAIMABLE_KERNEL),
-            max: self.number(&folder, "memory.max"),
-            swap: self.number(&folder, "memory.swap.current"),
+            max: self.tree.kept.number(&folder, "memory.max"),
+            swap: self.tree.kept.number(&folder, "memory.swap.current"),
             pressure_avg10: self.tree.memory_pressure(&folder),
             ..self.last_of(&folder)
         }
@@ -218,7 +218,7 @@ impl Driver for Unified {
         // One number from Linux 5.18 on, its parts before.
         let kernel = stat.get("kernel").or_else(|| stat.sum(&["slab"], &UNRECLAIMABLE_KERNEL[1..]));
         MemoryKinds {
-            current: self.number(&folder, "memory.current"),
+            current: self.tree.kept.number(&folder, "memory.current"),
             anon: stat.get("anon"),
             // The kernel counts shared memory here, too.
             file: stat.get("file").zip(shmem).map(|(file, shmem)| file.saturating_sub(shmem)),
@@ -245,19 +245,15 @@ impl Driver for Unified {
 
     fn pids(&self, base: &Path) -> Option<u64> {
         let app = self.tree.folder(base).ok()?.join("app");
-        self.number(&app, "pids.current")
+        self.tree.kept.number(&app, "pids.current")
     }
 }
 
 impl Unified {
-    fn number(&self, folder: &Path, name: &str) -> Option<u64> {
-        parse::number(&self.tree.kept.measure(folder, name)?)
-    }
-
     fn last_of(&self, folder: &Path) -> MemoryReading {
         let events = self.tree.kept.measure(folder, "memory.events").unwrap_or_default();
         MemoryReading {
-            peak: self.number(folder, "memory.peak"),
+            peak: self.tree.kept.number(folder, "memory.peak"),
             oom_kills: FlatKeyed::parse(&events).get("oom_kill"),
             ..MemoryReading::default()
         }

@@ -29,6 +29,11 @@ function moments(since, until, step) {
   }
 }
 
+/** The points of a path. */
+function trace(run, column, x, y) {
+  return run.map((point) => `${x(point[0]).toFixed(1)} ${y(point[column]).toFixed(1)}`).join("L");
+}
+
 export class Chart {
   /** `format` words a value; `least` is the smallest top of the scale. */
   constructor(title, { hue, format, least = 1, isBinary = false, isWide = false }) {
@@ -123,17 +128,15 @@ export class Chart {
 
   line(column, x, y, kind) {
     const d = this.runs(column).map((run) => {
-      const path = run.map((point) => `${x(point[0]).toFixed(1)} ${y(point[column]).toFixed(1)}`);
       // A single one is a dot of the stroke's width.
-      return `M${path.join("L")}${path.length === 1 ? "h1" : ""}`;
+      return `M${trace(run, column, x, y)}${run.length === 1 ? "h1" : ""}`;
     });
     return svg("path", { class: kind, d: d.join("") });
   }
 
   area(x, y) {
     const d = this.runs(1).map((run) => {
-      const path = run.map((point) => `${x(point[0]).toFixed(1)} ${y(point[1]).toFixed(1)}`);
-      return `M${x(run[0][0]).toFixed(1)} ${y(0)}L${path.join("L")}L${x(run.at(-1)[0]).toFixed(1)} ${y(0)}Z`;
+      return `M${x(run[0][0]).toFixed(1)} ${y(0)}L${trace(run, 1, x, y)}L${x(run.at(-1)[0]).toFixed(1)} ${y(0)}Z`;
     });
     return svg("path", { class: "fill", d: d.join("") });
   }

@@ -283,15 +283,15 @@ async function lookAtEvents() {
   const { turn } = state;
   const events = await told("events", { environment: state.chosen });
   if (!events || turn !== state.turn) return;
+  // Drawn anew only when there is something new: a reader's place and selection stay.
+  const key = JSON.stringify([turn, day(new Date()), events]);
+  if (at("events").dataset.key === key) return;
+  at("events").dataset.key = key;
   const items = events.reverse().map(({ at: when, tone: kind, text }) => {
     const date = new Date(when);
     return el("li", { className: kind }, el("time", { dateTime: when, title: when, textContent: moment(date) }), el("span", { textContent: text }));
   });
   if (!items.length) items.push(el("li", { textContent: "nothing yet" }));
-  // Drawn anew only when there is something new: a reader's place and selection stay.
-  const key = JSON.stringify([turn, day(new Date()), events]);
-  if (at("events").dataset.key === key) return;
-  at("events").dataset.key = key;
   at("events").replaceChildren(...items);
 }
 
