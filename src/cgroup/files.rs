@@ -48,28 +48,28 @@ pub fn beneath(root: &Path, group: &Path) -> Result<PathBuf, CgroupError> {
 
 /// The text of a measurement; `None` where it could not be read.
 pub fn measure(path: &Path) -> Option<String> {
-    read_once(&File::open(path).ok()?)
+    read_once(&File::open(path).ok()?, str::to_owned)
 }
 
-/// The same of an open file, from its start. The kernel gives such a file, which is one record (seq_file, `single_open`),
+/// Reads an open file from its start. The kernel gives such a file, which is one record (seq_file, `single_open`),
 /// whole to a read that has the room: no second read has to find its end.
-pub fn read_once(file: &File) -> Option<String> {
+pub fn read_once<T>(file: &File, take: impl FnOnce(&str) -> T) -> Option<T> {
     let mut first = [0; 4096];
     let read = read_some(file, &mut first, 0)?;
-    let mut text = first[..read].to_vec();
-    while text.len() >= first.len() {
+    if read < first.len() {
+        return Some(take(str::from_utf8(&first[..read]).ok()?));
+    }
+    let mut text = first.to_vec();
+    while text.len() as u64 <= MOST_TEXT {
         let (length, room) = (text.len(), text.len());
         text.resize(length + room, 0);
         let read = read_some(file, &mut text[length..], length)?;
         text.truncate(length + read);
         if read < room {
-            break;
-        }
-        if text.len() as u64 >= MOST_TEXT {
-            return None;
+            return Some(take(str::from_utf8(&text).ok()?));
         }
     }
-    String::from_utf8(text).ok()
+    None
 }
 
 fn read_some(file: &File, buffer: &mut [u8], from: usize) -> Option<usize> {

@@ -10,8 +10,9 @@ use std::fs::OpenOptions;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
+use super::kept::Group;
 use super::layout::Layout;
-use super::parse::{self, FlatKeyed};
+use super::parse;
 use super::tree::{self, Tree};
 use super::{
     CgroupError, CpuReading, Driver, Entry, MemoryKinds, MemoryReading, Watch, files, v1, watch,
@@ -49,13 +50,9 @@ impl Hybrid {
         Ok(files::beneath(root, base)?.join("app"))
     }
 
-    fn last_of(&self, folder: &Path) -> MemoryReading {
-        let control = self.tree.kept.measure(folder, "memory.oom_control").unwrap_or_default();
-        MemoryReading {
-            peak: self.tree.kept.number(folder, "memory.max_usage_in_bytes"),
-            oom_kills: FlatKeyed::parse(&control).get("oom_kill"),
-            ..MemoryReading::default()
-        }
+    /// Instance `id` in the hierarchy of memory, to be measured.
+    fn memory_group<'a>(&'a self, base: &'a Path, id: u32) -> Group<'a> {
+        Group { root: &self.memory, base, id: Some(id) }
     }
 
     fn limit_instance(
@@ -213,44 +210,37 @@ impl Driver for Hybrid {
     }
 
     fn memory_current(&self, base: &Path, id: u32) -> Option<u64> {
-        let folder = Self::instance(&self.memory, base, id).ok()?;
-        self.tree.kept.number(&folder, "memory.usage_in_bytes")
+        self.tree.kept.number(self.memory_group(base, id), "memory.usage_in_bytes")
     }
 
     fn memory(&self, base: &Path, id: u32) -> MemoryReading {
-        let Ok(folder) = Self::instance(&self.memory, base, id) else {
-            return MemoryReading::default();
-        };
-        let stat = self.tree.kept.measure(&folder, "memory.stat").unwrap_or_default();
-        let stat = FlatKeyed::parse(&stat);
-        let limit = self.tree.kept.measure(&folder, "memory.limit_in_bytes");
-        let group = Self::instance(self.tree.point(), base, id).ok();
+        let (kept, group) = (&self.tree.kept, self.memory_group(base, id));
+        // Kernel memory is one number here, mostly of slab that can be reclaimed: left out.
+        let keys = ["total_rss", "total_shmem", "total_swap"];
+        let stat = kept.measure(group, "memory.stat", |text| parse::numbers(text, keys));
+        let [anon, shmem, swap] = stat.unwrap_or_default();
         MemoryReading {
-            current: self.tree.kept.number(&folder, "memory.usage_in_bytes"),
-            anon: stat.get("total_rss"),
-            // Kernel memory is one number here, mostly of slab that can be reclaimed: left out.
-            unreclaimable: stat.sum(&["total_rss", "total_shmem"], &[]),
-            max: limit.and_then(|text| parse::legacy_limit(&text)),
-            swap: stat.get("total_swap"),
-            pressure_avg10: group.and_then(|group| self.tree.memory_pressure(&group)),
-            ..self.last_of(&folder)
+            current: kept.number(group, "memory.usage_in_bytes"),
+            anon,
+            unreclaimable: anon.zip(shmem).and_then(|(anon, shmem)| anon.checked_add(shmem)),
+            max: kept.measure(group, "memory.limit_in_bytes", parse::legacy_limit).flatten(),
+            swap,
+            pressure_avg10: self.tree.memory_pressure(base, id),
+            ..self.last_memory(base, id)
         }
     }
 
     fn memory_kinds(&self, base: &Path, id: u32) -> MemoryKinds {
-        let Ok(folder) = Self::instance(&self.memory, base, id) else {
-            return MemoryKinds::default();
-        };
-        let stat = self.tree.kept.measure(&folder, "memory.stat").unwrap_or_default();
-        let stat = FlatKeyed::parse(&stat);
-        let shmem = stat.get("total_shmem");
-        let cache = stat.get("total_cache");
+        let (kept, group) = (&self.tree.kept, self.memory_group(base, id));
+        let keys = ["total_rss", "total_shmem", "total_cache"];
+        let stat = kept.measure(group, "memory.stat", |text| parse::numbers(text, keys));
+        let [anon, shmem, cache] = stat.unwrap_or_default();
         MemoryKinds {
-            current: self.tree.kept.number(&folder, "memory.usage_in_bytes"),
-            anon: stat.get("total_rss"),
+            current: kept.number(group, "memory.usage_in_bytes"),
+            anon,
             file: cache.zip(shmem).map(|(cache, shmem)| cache.saturating_sub(shmem)),
             shmem,
-            kernel: self.tree.kept.number(&folder, "memory.kmem.usage_in_bytes"),
+            kernel: kept.number(group, "memory.kmem.usage_in_bytes"),
         }
     }
 
@@ -263,21 +253,26 @@ impl Driver for Hybrid {
     }
 
     fn last_memory(&self, base: &Path, id: u32) -> MemoryReading {
-        Self::instance(&self.memory, base, id)
-            .map(|folder| self.last_of(&folder))
-            .unwrap_or_default()
+        let (kept, group) = (&self.tree.kept, self.memory_group(base, id));
+        let kills = |text: &str| parse::number_of(text, "oom_kill");
+        MemoryReading {
+            peak: kept.number(group, "memory.max_usage_in_bytes"),
+            oom_kills: kept.measure(group, "memory.oom_control", kills).flatten(),
+            ..MemoryReading::default()
+        }
     }
 
     fn cpu(&self, base: &Path) -> CpuReading {
-        let app = self.cpu.as_ref().and_then(|root| Self::app(root, base).ok());
-        let text = app.and_then(|app| self.tree.kept.measure(&app, "cpu.stat")).unwrap_or_default();
+        let group = self.cpu.as_ref().map(|root| Group { root, base, id: None });
+        let throttled = |text: &str| parse::number_of(text, "throttled_time");
         // In nanoseconds; without a limit there is no group and nothing is held back, unmeasured.
-        let throttled = FlatKeyed::parse(&text).get("throttled_time");
-        CpuReading { throttled_us: throttled.map(|ns| ns / 1000), ..self.tree.cpu(base) }
+        let throttled =
+            group.and_then(|group| self.tree.kept.measure(group, "cpu.stat", throttled));
+        CpuReading { throttled_us: throttled.flatten().map(|ns| ns / 1000), ..self.tree.cpu(base) }
     }
 
     fn pids(&self, base: &Path) -> Option<u64> {
-        let app = Self::app(self.pids.as_ref()?, base).ok()?;
-        self.tree.kept.number(&app, "pids.current")
+        let group = Group { root: self.pids.as_ref()?, base, id: None };
+        self.tree.kept.number(group, "pids.current")
     }
 }

@@ -11,9 +11,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rustix::fs::{Mode, OFlags};
 
-use super::kept::Kept;
+use super::kept::{Group, Kept};
 use super::layout::{self, Mount};
-use super::parse::{self, FlatKeyed};
+use super::parse;
 use super::{CgroupError, CpuReading, files};
 
 /// How long a group that is to be removed may take to lose its processes: those that were killed
@@ -83,6 +83,8 @@ impl Tree {
     /// # Errors
     /// A group could not be made, or the process not be moved.
     pub fn prepare(&self, base: &Path, own: u32) -> Result<PathBuf, CgroupError> {
+        // What is missing may be made.
+        self.kept.close();
         let base = self.folder(base)?;
         for name in ["monitor", "init", "app"] {
             files::make_all(self.point(), &base.join(name))?;
@@ -150,34 +152,39 @@ impl Tree {
         processes(&self.folder(group)?)
     }
 
+    /// `base/app`, or of it the group of instance `id`, to be measured.
+    pub fn group<'a>(&'a self, base: &'a Path, id: Option<u32>) -> Group<'a> {
+        Group { root: self.point(), base, id }
+    }
+
     /// CPU use of `base/app`; throttling only with the cpu controller. Usage is in every v2 group's
     /// `cpu.stat`, controller or not, dead instances included.
     pub fn cpu(&self, base: &Path) -> CpuReading {
-        let app = self.folder(base).ok().map(|folder| folder.join("app"));
-        let text = app.and_then(|app| self.kept.measure(&app, "cpu.stat")).unwrap_or_default();
-        let stat = FlatKeyed::parse(&text);
-        CpuReading { usage_us: stat.get("usage_usec"), throttled_us: stat.get("throttled_usec") }
+        let keys = ["usage_usec", "throttled_usec"];
+        let take = |text: &str| parse::numbers(text, keys);
+        let read = self.kept.measure(self.group(base, None), "cpu.stat", take);
+        let [usage_us, throttled_us] = read.unwrap_or_default();
+        CpuReading { usage_us, throttled_us }
     }
 
-    /// PSI `some avg10` of the memory of `folder`, in percent.
-    pub fn memory_pressure(&self, folder: &Path) -> Option<f64> {
-        self.pressure(folder, "memory.pressure")
+    /// PSI `some avg10` of the memory of instance `id`, in percent.
+    pub fn memory_pressure(&self, base: &Path, id: u32) -> Option<f64> {
+        self.pressure(self.group(base, Some(id)), "memory.pressure")
     }
 
-    fn pressure(&self, folder: &Path, name: &str) -> Option<f64> {
-        parse::pressure_some_avg10(&self.kept.measure(folder, name)?)
+    fn pressure(&self, group: Group<'_>, name: &'static str) -> Option<f64> {
+        self.kept.measure(group, name, parse::pressure_some_avg10)?
     }
 
     /// The same of `base/app`, for memory, CPU and I/O.
     pub fn pressures(&self, base: &Path) -> [Option<f64>; 3] {
-        let Ok(folder) = self.folder(base) else { return [None; 3] };
-        let app = folder.join("app");
-        ["memory.pressure", "cpu.pressure", "io.pressure"].map(|name| self.pressure(&app, name))
+        let app = self.group(base, None);
+        ["memory.pressure", "cpu.pressure", "io.pressure"].map(|name| self.pressure(app, name))
     }
 
     /// Bytes read and written by `base/app`.
     pub fn io(&self, base: &Path) -> Option<(u64, u64)> {
-        parse::io(&self.kept.measure(&self.folder(base).ok()?.join("app"), "io.stat")?)
+        self.kept.measure(self.group(base, None), "io.stat", parse::io)?
     }
 }
 
@@ -315,7 +322,7 @@ fn processes(folder: &Path) -> Result<Vec<i32>, CgroupError> {
 }
 
 fn populated(events: &str) -> Option<bool> {
-    FlatKeyed::parse(events).get("populated").map(|count| count > 0)
+    parse::number_of(events, "populated").map(|count| count > 0)
 }
 
 fn garbled() -> std::io::Error {

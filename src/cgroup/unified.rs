@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::parse::{self, FlatKeyed};
+use super::parse;
 use super::tree::{self, Tree};
 use super::v1::CPU_PERIOD;
 use super::{
@@ -192,39 +192,45 @@ impl Driver for Unified {
     }
 
     fn memory_current(&self, base: &Path, id: u32) -> Option<u64> {
-        self.tree.kept.number(&self.instance(base, id).ok()?, "memory.current")
+        self.tree.kept.number(self.tree.group(base, Some(id)), "memory.current")
     }
 
     fn memory(&self, base: &Path, id: u32) -> MemoryReading {
-        let Ok(folder) = self.instance(base, id) else { return MemoryReading::default() };
-        let stat = self.tree.kept.measure(&folder, "memory.stat").unwrap_or_default();
-        let stat = FlatKeyed::parse(&stat);
+        let (kept, group) = (&self.tree.kept, self.tree.group(base, Some(id)));
+        let take = |text: &str| {
+            let all = parse::sum(text, &UNRECLAIMABLE, &UNRECLAIMABLE_KERNEL);
+            (parse::number_of(text, "anon"), all)
+        };
+        let (anon, unreclaimable) = kept.measure(group, "memory.stat", take).unwrap_or_default();
         MemoryReading {
-            current: self.tree.kept.number(&folder, "memory.current"),
-            anon: stat.get("anon"),
-            unreclaimable: stat.sum(&UNRECLAIMABLE, &UNRECLAIMABLE_KERNEL),
-            max: self.tree.kept.number(&folder, "memory.max"),
-            swap: self.tree.kept.number(&folder, "memory.swap.current"),
-            pressure_avg10: self.tree.memory_pressure(&folder),
-            ..self.last_of(&folder)
+            current: kept.number(group, "memory.current"),
+            anon,
+            unreclaimable,
+            max: kept.number(group, "memory.max"),
+            swap: kept.number(group, "memory.swap.current"),
+            pressure_avg10: self.tree.memory_pressure(base, id),
+            ..self.last_memory(base, id)
         }
     }
 
     fn memory_kinds(&self, base: &Path, id: u32) -> MemoryKinds {
-        let Ok(folder) = self.instance(base, id) else { return MemoryKinds::default() };
-        let stat = self.tree.kept.measure(&folder, "memory.stat").unwrap_or_default();
-        let stat = FlatKeyed::parse(&stat);
-        let shmem = stat.get("shmem");
-        // One number from Linux 5.18 on, its parts before.
-        let kernel = stat.get("kernel").or_else(|| stat.sum(&["slab"], &UNRECLAIMABLE_KERNEL[1..]));
-        MemoryKinds {
-            current: self.tree.kept.number(&folder, "memory.current"),
-            anon: stat.get("anon"),
-            // The kernel counts shared memory here, too.
-            file: stat.get("file").zip(shmem).map(|(file, shmem)| file.saturating_sub(shmem)),
-            shmem,
-            kernel,
-        }
+        let (kept, group) = (&self.tree.kept, self.tree.group(base, Some(id)));
+        let take = |text: &str| {
+            let [anon, file, shmem, kernel] =
+                parse::numbers(text, ["anon", "file", "shmem", "kernel"]);
+            // One number from Linux 5.18 on, its parts before.
+            let parts = || parse::sum(text, &["slab"], &UNRECLAIMABLE_KERNEL[1..]);
+            MemoryKinds {
+                current: None,
+                anon,
+                // The kernel counts shared memory here, too.
+                file: file.zip(shmem).map(|(file, shmem)| file.saturating_sub(shmem)),
+                shmem,
+                kernel: kernel.or_else(parts),
+            }
+        };
+        let kinds = kept.measure(group, "memory.stat", take).unwrap_or_default();
+        MemoryKinds { current: kept.number(group, "memory.current"), ..kinds }
     }
 
     fn pressure(&self, base: &Path) -> [Option<f64>; 3] {
@@ -236,7 +242,13 @@ impl Driver for Unified {
     }
 
     fn last_memory(&self, base: &Path, id: u32) -> MemoryReading {
-        self.instance(base, id).map(|folder| self.last_of(&folder)).unwrap_or_default()
+        let (kept, group) = (&self.tree.kept, self.tree.group(base, Some(id)));
+        let kills = |text: &str| parse::number_of(text, "oom_kill");
+        MemoryReading {
+            peak: kept.number(group, "memory.peak"),
+            oom_kills: kept.measure(group, "memory.events", kills).flatten(),
+            ..MemoryReading::default()
+        }
     }
 
     fn cpu(&self, base: &Path) -> CpuReading {
@@ -244,21 +256,11 @@ impl Driver for Unified {
     }
 
     fn pids(&self, base: &Path) -> Option<u64> {
-        let app = self.tree.folder(base).ok()?.join("app");
-        self.tree.kept.number(&app, "pids.current")
+        self.tree.kept.number(self.tree.group(base, None), "pids.current")
     }
 }
 
 impl Unified {
-    fn last_of(&self, folder: &Path) -> MemoryReading {
-        let events = self.tree.kept.measure(folder, "memory.events").unwrap_or_default();
-        MemoryReading {
-            peak: self.tree.kept.number(folder, "memory.peak"),
-            oom_kills: FlatKeyed::parse(&events).get("oom_kill"),
-            ..MemoryReading::default()
-        }
-    }
-
     fn limit_instance(
         &self,
         base: &Path,

@@ -11,7 +11,7 @@ use std::path::Path;
 use nix::poll::PollFlags;
 use rustix::event::{EventfdFlags, eventfd};
 
-use super::parse::FlatKeyed;
+use super::parse;
 use super::{CgroupError, Counters, Watch, files};
 
 /// `memory.events` of an instance, kept open.
@@ -40,13 +40,9 @@ impl Watch for Unified {
 
     fn look(&mut self) -> Counters {
         let text = files::read_again(&self.events).unwrap_or_default();
-        let events = FlatKeyed::parse(&text);
-        Counters {
-            oom: events.get("oom"),
-            oom_kill: events.get("oom_kill"),
-            oom_group_kill: events.get("oom_group_kill"),
-            high: events.get("high"),
-        }
+        let keys = ["oom", "oom_kill", "oom_group_kill", "high"];
+        let [oom, oom_kill, oom_group_kill, high] = parse::numbers(&text, keys);
+        Counters { oom, oom_kill, oom_group_kill, high }
     }
 }
 
@@ -98,7 +94,7 @@ impl Watch for Legacy {
         }
         Counters {
             oom: Some(self.oom.count),
-            oom_kill: control.ok().and_then(|text| FlatKeyed::parse(&text).get("oom_kill")),
+            oom_kill: control.ok().and_then(|text| parse::number_of(&text, "oom_kill")),
             oom_group_kill: None,
             high: self.high.as_ref().map(|event| event.count),
         }

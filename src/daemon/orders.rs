@@ -319,16 +319,29 @@ pub async fn kill(runner: &Rc<Runner>) -> Vec<Outcome> {
 /// # Errors
 /// The profile has errors, or the spec could not be written: the one before is still there.
 pub async fn renew_spec(runner: &Runner, entry: &Entry) -> Result<(), String> {
-    let path = runner.places.spec(&entry.name);
-    let mut known = match runner.resolve(&entry.name) {
+    let known = match runner.resolve(&entry.name) {
         Ok(known) => known,
         // Its profile has gone: it goes on with the last one. A file that still names it and has an
         // error is another matter.
-        Err(_) if !runner.is_claimed(&entry.name) && spec_file::read(&path).is_ok() => {
+        Err(_)
+            if !runner.is_claimed(&entry.name)
+                && spec_file::read(&runner.places.spec(&entry.name)).is_ok() =>
+        {
             return Ok(());
         }
         Err(text) => return Err(format!("cannot be started:\n{text}")),
     };
+    write_spec(runner, entry, known).await?;
+    runner.reserve_ports();
+    Ok(())
+}
+
+/// Writes the spec of a profile that was just read; its ports are still to be reserved.
+///
+/// # Errors
+/// As [`renew_spec`].
+pub async fn write_spec(runner: &Runner, entry: &Entry, mut known: Known) -> Result<(), String> {
+    runner.keep_number(&known)?;
     adhoc::add_port_of_env_file(runner, &mut known).await?;
     if let (Some(spec), Some(scale)) =
         (&mut known.spec, runner.saved(&entry.name).and_then(|saved| saved.scale))
@@ -350,10 +363,10 @@ pub async fn renew_spec(runner: &Runner, entry: &Entry) -> Result<(), String> {
             ));
         }
     }
+    let path = runner.places.spec(&entry.name);
     spec_file::write(&path, spec)
         .map_err(|e| format!("its spec \"{}\" could not be written: {e}", path.display()))?;
     *entry.known.borrow_mut() = Some(known);
-    runner.reserve_ports();
     Ok(())
 }
 

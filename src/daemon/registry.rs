@@ -196,22 +196,35 @@ impl Runner {
                 self.add(name.clone(), wanted);
             }
         }
+        // A boot: the profile as it is now counts, and where it has errors the last good one.
+        let (running, resting): (Vec<_>, Vec<_>) =
+            self.entries().into_iter().partition(|entry| living.contains(&entry.name));
         self.reserve_ports();
-        for entry in self.entries() {
-            if !living.contains(&entry.name) {
-                // A boot: the profile as it is now counts, and where it has errors the last good one.
-                self.renew_spec_of_wanted(&entry).await;
-            }
+        for entry in running {
             tokio::task::spawn_local(keeper::keep(Rc::clone(self), entry));
         }
+        self.keep_resting(resting).await;
     }
 
-    /// Writes the spec of an environment that its keeper is about to start.
-    async fn renew_spec_of_wanted(&self, entry: &Rc<Entry>) {
-        if *entry.wanted.borrow() == Wanted::Online
-            && let Err(text) = orders::renew_spec(self, entry).await
-        {
-            tracing::error!("{}: {text}", entry.name);
+    /// Starts the keepers of environments that nobody keeps yet, with the profiles as they were just read.
+    async fn keep_resting(self: &Rc<Self>, resting: Vec<Rc<Entry>>) {
+        for entry in &resting {
+            let known = entry.known.borrow().clone();
+            if *entry.wanted.borrow() != Wanted::Online {
+                continue;
+            }
+            let written = match known.filter(|known| known.spec.is_some()) {
+                Some(known) => orders::write_spec(self, entry, known).await,
+                // Its profile has an error, or has gone.
+                None => orders::renew_spec(self, entry).await,
+            };
+            if let Err(text) = written {
+                tracing::error!("{}: {text}", entry.name);
+            }
+        }
+        self.reserve_ports();
+        for entry in resting {
+            tokio::task::spawn_local(keeper::keep(Rc::clone(self), entry));
         }
     }
 
@@ -219,11 +232,8 @@ impl Runner {
     pub async fn reload(self: &Rc<Self>) {
         let before: Vec<EnvName> = self.environments.borrow().keys().cloned().collect();
         self.read_profiles();
-        self.reserve_ports();
-        for entry in self.entries().into_iter().filter(|entry| !before.contains(&entry.name)) {
-            self.renew_spec_of_wanted(&entry).await;
-            tokio::task::spawn_local(keeper::keep(Rc::clone(self), entry));
-        }
+        let new = self.entries().into_iter().filter(|entry| !before.contains(&entry.name));
+        self.keep_resting(new.collect()).await;
         tracing::info!("the profiles were read again: {}", self.summary());
     }
 
@@ -283,19 +293,24 @@ impl Runner {
         others.find(runs_with).map(|entry| entry.name.clone())
     }
 
-    /// The profile of one environment as its file is now; a number it was given is kept.
+    /// The profile of one environment as its file is now.
     ///
     /// # Errors
-    /// Every error of its file, or the number could not be saved.
+    /// Every error of its file.
     pub fn resolve(&self, name: &EnvName) -> Result<Known, String> {
-        let auto_uids = self.state.borrow().auto_uids.clone();
-        let known = profiles::resolve(&self.places, &auto_uids, name)?;
-        if let Some(uid) = known.auto_uid.filter(|uid| auto_uids.get(name) != Some(uid)) {
-            self.change(|state| {
-                state.auto_uids.insert(name.clone(), uid);
-            })?;
-        }
-        Ok(known)
+        profiles::resolve(&self.places, &self.state.borrow().auto_uids, name)
+    }
+
+    /// A number that an environment was given stays its own.
+    ///
+    /// # Errors
+    /// It could not be saved.
+    pub fn keep_number(&self, known: &Known) -> Result<(), String> {
+        let before = self.state.borrow().auto_uids.get(&known.name).copied();
+        let Some(uid) = known.auto_uid.filter(|uid| before != Some(*uid)) else { return Ok(()) };
+        self.change(|state| {
+            state.auto_uids.insert(known.name.clone(), uid);
+        })
     }
 
     /// Adds an environment; its keeper is started by the caller.

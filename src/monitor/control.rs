@@ -79,13 +79,18 @@ impl Control {
         })
     }
 
-    /// The descriptors to wait for, the listener first.
-    pub fn descriptors(&self) -> impl Iterator<Item = &OwnedFd> {
-        std::iter::once(&self.listener).chain(self.clients.values())
+    /// Readable when somebody wants to connect.
+    pub fn listener(&self) -> &OwnedFd {
+        &self.listener
     }
 
-    /// Takes every connection that waits and every call, with the client that made it and what came with it.
-    pub fn calls(&mut self) -> Vec<(Client, Call, Vec<OwnedFd>)> {
+    /// Readable when there is a call.
+    pub fn clients(&self) -> impl Iterator<Item = &OwnedFd> {
+        self.clients.values()
+    }
+
+    /// Takes every connection that waits.
+    pub fn admit(&mut self) {
         while let Ok(Some(client)) = channel::accept(self.listener.as_fd()) {
             if self.clients.len() < MOST_CLIENTS {
                 self.newest += 1;
@@ -96,6 +101,10 @@ impl Control {
                 }
             }
         }
+    }
+
+    /// Takes a call of each client that has one, with the client that made it and what came with it.
+    pub fn calls(&mut self) -> Vec<(Client, Call, Vec<OwnedFd>)> {
         let mut calls = Vec::new();
         self.clients.retain(|number, client| match channel::receive(client.as_fd()) {
             Ok(Some(message)) => match serde_json::from_slice(&message.bytes) {

@@ -265,8 +265,8 @@ impl Monitor {
 
     /// All that could be handed over.
     fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
-        let mut all: Vec<BorrowedFd<'_>> =
-            self.control.descriptors().map(|descriptor| descriptor.as_fd()).collect();
+        let mut all = vec![self.control.listener().as_fd()];
+        all.extend(self.control.clients().map(|client| client.as_fd()));
         all.extend(self.listeners.sockets().map(|(_, socket)| socket));
         all.extend(self.tenant.iter().flat_map(|tenant| tenant.wall().links()));
         for running in self.running.values() {

@@ -254,7 +254,8 @@ impl Monitor {
 
     fn sources(&self) -> Vec<(Source, BorrowedFd<'_>, PollFlags)> {
         let mut sources = vec![(Source::Signals, self.signals.as_fd(), PollFlags::POLLIN)];
-        for descriptor in self.control.descriptors() {
+        sources.push((Source::Listener, self.control.listener().as_fd(), PollFlags::POLLIN));
+        for descriptor in self.control.clients() {
             sources.push((Source::Control, descriptor.as_fd(), PollFlags::POLLIN));
         }
         if let Some(process) = self.blocked.as_ref().and_then(|blocked| blocked.process.as_ref()) {
@@ -313,6 +314,7 @@ impl Monitor {
         for source in woken {
             match *source {
                 Source::Signals => self.take_signals(),
+                Source::Listener => self.control.admit(),
                 Source::Control if is_control_done => {}
                 Source::Control => {
                     is_control_done = true;
@@ -361,6 +363,7 @@ impl Monitor {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Source {
     Signals,
+    Listener,
     Control,
     Out(u32),
     Err(u32),

@@ -192,36 +192,44 @@ fn conflicts(all: &[&Claims]) -> Vec<Problem> {
 fn overlaps(all: &[&Claims]) -> Vec<Problem> {
     let real =
         |path: &At<PathBuf>| path.value.canonicalize().unwrap_or_else(|_| path.value.clone());
-    let bases: Vec<Option<PathBuf>> =
+    // Whose base each path is. By components, so those within a folder come right behind it.
+    let mut bases: BTreeMap<PathBuf, Vec<usize>> = BTreeMap::new();
+    let own: Vec<Option<PathBuf>> =
         all.iter().map(|claims| claims.base.as_ref().map(real)).collect();
-    let do_meet = |a: &Path, b: &Path| a.starts_with(b) || b.starts_with(a);
+    for (number, base) in own.iter().enumerate() {
+        if let Some(base) = base {
+            bases.entry(base.clone()).or_default().push(number);
+        }
+    }
+    let meeting = |path: &Path| -> BTreeSet<usize> {
+        let above = path.ancestors().skip(1).filter_map(|above| bases.get(above));
+        let within = bases.range(path.to_owned()..).take_while(|(base, _)| base.starts_with(path));
+        above.chain(within.map(|(_, numbers)| numbers)).flatten().copied().collect()
+    };
     let mut problems = Vec::new();
     for (later, claims) in all.iter().enumerate() {
-        for (other, theirs) in all.iter().enumerate().filter(|(other, _)| *other != later) {
-            let (Some(base), Some(at)) = (&bases[other], &theirs.base) else { continue };
-            let first = First { file: theirs.file.clone(), at: at.at };
-            let mut report = |own: &At<PathBuf>, path: &Path, what: &str| {
-                let text = format!(
-                    "{what} {} and the base {} at {} lie in one another: one would open the other",
-                    quoted_path(path),
-                    quoted_path(base),
-                    first.shown()
-                );
-                let problem = Problem::error(&claims.file, own.at, text);
-                problems
-                    .push(problem.with_hint("give each environment folders that no other one has"));
-            };
-            if let (Some(own), Some(path)) = (&claims.base, &bases[later])
-                && other < later
-                && do_meet(path, base)
-            {
-                report(own, path, "the base");
+        let mut report = |own: &At<PathBuf>, path: &Path, what: &str, other: usize| {
+            let theirs = all[other];
+            let Some(base) = &theirs.base else { return };
+            let first = First { file: theirs.file.clone(), at: base.at };
+            let text = format!(
+                "{what} {} and the base {} at {} lie in one another: one would open the other",
+                quoted_path(path),
+                quoted_path(&real(base)),
+                first.shown()
+            );
+            let problem = Problem::error(&claims.file, own.at, text);
+            problems.push(problem.with_hint("give each environment folders that no other one has"));
+        };
+        if let (Some(base), Some(path)) = (&claims.base, &own[later]) {
+            for other in meeting(path).into_iter().filter(|other| *other < later) {
+                report(base, path, "the base", other);
             }
-            for share in &claims.shares {
-                let path = real(share);
-                if do_meet(&path, base) {
-                    report(share, &path, "the path");
-                }
+        }
+        for share in &claims.shares {
+            let path = real(share);
+            for other in meeting(&path).into_iter().filter(|other| *other != later) {
+                report(share, &path, "the path", other);
             }
         }
     }
@@ -354,6 +362,35 @@ mod tests {
             "{:?}",
             shown(&found)
         );
+    }
+
+    #[test]
+    fn folders_meet_from_either_side_and_names_alike_do_not() {
+        let one = |name: &str, user: &str, base: &str, more: &str| {
+            format!(
+                "name = \"{name}\"\nuser = \"{user}\"\ncommand = [\"sh\"]\nbase = \"{base}\"\n{more}"
+            )
+        };
+        let inner = one("i", "daemon", "TOP/x/in", "");
+        for (outer, place) in [
+            (one("o", "bin", "TOP/x", ""), (4, 8)),
+            (one("o", "bin", "TOP/y", "read-only = [\"TOP/x\"]\n"), (5, 14)),
+        ] {
+            let found = checked(&[&inner, &outer]);
+            let met: Vec<_> =
+                found.problems.iter().filter(|p| p.text.contains("lie in one another")).collect();
+            let [met] = met.as_slice() else { panic!("{:?}", shown(&found)) };
+            assert_eq!(
+                (met.file.as_path(), met.line, met.column),
+                (Path::new("b.toml"), place.0, place.1)
+            );
+        }
+        // "TOP/x-y" and "TOP/x.y" are beside "TOP/x", though their text begins alike.
+        let beside = ["TOP/x-y", "TOP/x.y", "TOP/xy"].map(|base| one("o", "bin", base, ""));
+        for other in beside {
+            let found = checked(&[&one("i", "daemon", "TOP/x", ""), &other]);
+            assert!(!shown(&found).iter().any(|text| text.contains("lie in one")), "{other}");
+        }
     }
 
     #[test]

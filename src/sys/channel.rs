@@ -5,6 +5,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -95,20 +96,20 @@ pub struct Received {
     pub descriptors: Vec<OwnedFd>,
 }
 
+/// Where messages arrive: of the longest one only as many pages are ever there as one has had.
+static ROOM: Mutex<[u8; LONGEST_MESSAGE]> = Mutex::new([0; LONGEST_MESSAGE]);
+
 /// Takes one message; `None` when the other end is closed.
 ///
 /// # Errors
 /// recvmsg(2); `WouldBlock` when none waits; `InvalidData` for one that was too long.
 pub fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<Received>> {
-    // Of the size of the message: a buffer for the longest would stay in every idle process.
-    let peek = RecvFlags::PEEK | RecvFlags::TRUNC;
-    let (_, length) = rustix::net::recv(socket.as_fd(), &mut [0_u8; 0], peek)?;
-    let mut bytes = vec![0; length.min(LONGEST_MESSAGE)];
+    let mut room = ROOM.lock().unwrap_or_else(PoisonError::into_inner);
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let message = rustix::net::recvmsg(
         socket.as_fd(),
-        &mut [IoSliceMut::new(&mut bytes)],
+        &mut [IoSliceMut::new(&mut *room)],
         &mut ancillary,
         RecvFlags::CMSG_CLOEXEC,
     )?;
@@ -124,6 +125,5 @@ pub fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<Received>> {
     if message.bytes == 0 {
         return Ok(None);
     }
-    bytes.truncate(message.bytes);
-    Ok(Some(Received { bytes, descriptors }))
+    Ok(Some(Received { bytes: room[..message.bytes].to_vec(), descriptors }))
 }
