@@ -9,6 +9,7 @@ pub mod cli;
 pub mod daemon;
 pub mod formats;
 pub mod host;
+pub mod import;
 pub mod init;
 pub mod lifecycle;
 pub mod model;

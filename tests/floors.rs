@@ -15,6 +15,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("cgroup", &["model", "sys", "privilege"]),
     ("lifecycle", &["model", "policy"]),
     ("profile", &["model", "sys", "formats"]),
+    ("import", &["model"]),
     ("ports", &["model", "sys"]),
     ("host", &["model", "sys", "cgroup", "ports"]),
     ("wire", &["model", "sys"]),
@@ -35,7 +36,13 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("sample", &[]),
     // doctor and check look for themselves, runner or not: hence `cgroup`, and `reader`, whose half
     // here only starts that role.
-    ("cli", &["model", "sys", "formats", "cgroup", "profile", "host", "ports", "wire", "reader"]),
+    (
+        "cli",
+        &[
+            "model", "sys", "formats", "cgroup", "profile", "import", "host", "ports", "wire",
+            "reader",
+        ],
+    ),
 ];
 
 /// Files that put roles together.

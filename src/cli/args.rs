@@ -103,6 +103,33 @@ pub enum Command {
     Upgrade(Upgrade),
     /// Stop every environment, then the runner
     Kill,
+    /// Make profiles of what another process manager keeps
+    #[command(subcommand)]
+    Import(Import),
+}
+
+/// `swrun import`.
+#[derive(Debug, Subcommand)]
+pub enum Import {
+    /// Of PM2's: an ecosystem file, or its saved list ~/.pm2/dump.pm2
+    Pm2(ImportPm2),
+}
+
+/// `swrun import pm2`.
+#[derive(Debug, clap::Args)]
+pub struct ImportPm2 {
+    /// ecosystem.config.js, .cjs, .mjs, .json or .yml, or dump.pm2
+    pub file: PathBuf,
+    /// Write the profiles, not only show them; what is there already is not touched
+    #[arg(long)]
+    pub write: bool,
+    /// Take the variables of env_NAME too
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub env: Option<String>,
+    /// The user of the apps, and who a file of JavaScript is run as; without it the one that PM2's
+    /// file names or the folder belongs to, and for JavaScript a number that owns nothing
+    #[arg(long, value_name = "USER", value_parser = NonEmptyStringValueParser::new())]
+    pub user: Option<String>,
 }
 
 /// Which environments.

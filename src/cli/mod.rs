@@ -10,6 +10,7 @@ mod commands;
 mod demo;
 mod exit;
 mod http;
+mod import;
 mod logs;
 mod metrics;
 mod monit;
@@ -124,5 +125,6 @@ fn run(args: &Args, output: &mut Output) -> Ended {
         Command::Unstartup => commands::startup::run(false, output),
         Command::Upgrade(upgrade) => commands::upgrade::run(&places, upgrade, output),
         Command::Kill => commands::kill::run(&places, output),
+        Command::Import(args::Import::Pm2(asked)) => import::pm2(&places, asked, output),
     }
 }

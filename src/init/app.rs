@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use rustix::process::{Gid, Pid, Uid, WaitOptions};
 use syscalls::Sysno;
 
-use super::at;
+use super::{at, ready};
 use crate::formats::dotenv;
-use crate::model::{EnvSpec, Protocol, Wall};
+use crate::model::{EnvSpec, Protocol, Ready, Wall};
 use crate::privilege::{filter, identity, landlock, limits};
 use crate::sys::files::read_beneath;
 use crate::sys::fork::{Birth, Child, fork};
@@ -30,6 +30,8 @@ pub struct App {
     go: OwnedFd,
     /// What it says; closed by the exec.
     says: OwnedFd,
+    /// Where it is to say that it is ready, over a channel of its own.
+    pub says_ready: Option<OwnedFd>,
 }
 
 /// An app that was executed.
@@ -56,14 +58,21 @@ pub fn start(
     let (says, tell) = channel::pair().map_err(|e| Failure::new("make the app's socket", &e))?;
     let (wait, go) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
         .map_err(at("make the pipe of the cage"))?;
+    let has_channel = launch.spec.ready == Ready::Message && !launch.rehearse;
+    let channel = has_channel.then(ready::channel).transpose();
+    let channel = channel.map_err(|e| Failure::new("make the channel of Node", &e))?;
+    let (says_ready, theirs) = channel.unzip();
     let standard = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
     let mut descriptors: Vec<BorrowedFd<'_>> = standard.into();
+    // The first behind them: see `ready::DESCRIPTOR`.
+    descriptors.extend(theirs.iter().map(|theirs| theirs.as_fd()));
     descriptors.extend([tell.as_fd(), wait.as_fd()]);
     descriptors.extend(joins.iter().map(|join| join.as_fd()));
     let birth = Birth { namespaces: 0, group, descriptors: &descriptors };
     let Child { pid, pidfd } = fork(&birth, |mut given| {
+        let channel = has_channel.then(|| given.remove(0));
         let (tell, wait) = (given.remove(0), given.remove(0));
-        let failure = become_app(launch, &given, wait, &tell).err();
+        let failure = become_app(launch, &given, channel, wait, &tell).err();
         let has_failed = failure.is_some();
         if let Some(failure) = failure {
             say(&tell, &Step::Failed(failure), &[])?;
@@ -71,7 +80,7 @@ pub fn start(
         Ok(u8::from(has_failed))
     })
     .map_err(|e| Failure::new("fork the app's process", &e))?;
-    Ok(App { pid, pidfd, go, says })
+    Ok(App { pid, pidfd, go, says, says_ready })
 }
 
 fn say(tell: &OwnedFd, step: &Step, with: &[BorrowedFd<'_>]) -> io::Result<()> {
@@ -123,6 +132,7 @@ fn ended_well(pid: i32) -> bool {
 fn become_app(
     launch: &Launch<'_>,
     joins: &[OwnedFd],
+    channel: Option<OwnedFd>,
     cage: OwnedFd,
     tell: &OwnedFd,
 ) -> Result<(), Failure> {
@@ -174,7 +184,7 @@ fn become_app(
     // build the cage closes its end, and says why itself.
     File::from(cage).read_exact(&mut [0]).map_err(|e| Failure::new("wait for the cage", &e))?;
     // From here on all is done with the user's own rights, inside the cage.
-    let variables = super::environment::of(spec, launch.id, read_env_file(spec)?);
+    let variables = super::environment::of(spec, (launch.id, launch.place), read_env_file(spec)?);
     rustix::process::chdir(&spec.cwd)
         .map_err(|e| Failure::new(format!("enter \"{}\"", spec.cwd.display()), &e.into()))?;
     let program = find_program(spec, &variables)?;
@@ -194,6 +204,9 @@ fn become_app(
         return Ok(());
     }
     signals::reset_for_exec().map_err(|e| Failure::new("reset the signals", &e))?;
+    if let Some(channel) = channel {
+        ready::leave(channel).map_err(|e| Failure::new("leave the channel of Node open", &e))?;
+    }
     execute(&program, spec, &variables)
 }
 

@@ -4,12 +4,16 @@
 use std::collections::BTreeMap;
 use std::ffi::CString;
 
-use crate::model::{DEFAULT_PATH, EnvSpec};
+use crate::model::{DEFAULT_PATH, EnvSpec, Ready};
 
 /// All variables as `KEY=value`. `[env]` wins over the `.env` file, as it does today; who and where
 /// the app is always comes from the spec.
 #[must_use]
-pub fn of(spec: &EnvSpec, instance: u32, file: Vec<(String, String)>) -> Vec<CString> {
+pub fn of(
+    spec: &EnvSpec,
+    (instance, place): (u32, u32),
+    file: Vec<(String, String)>,
+) -> Vec<CString> {
     let home = spec.identity.home.to_string_lossy();
     let user = spec.identity.user.as_str();
     let mut variables: BTreeMap<String, String> = [("PATH", DEFAULT_PATH), ("LANG", "C.UTF-8")]
@@ -17,6 +21,8 @@ pub fn of(spec: &EnvSpec, instance: u32, file: Vec<(String, String)>) -> Vec<CSt
         .into();
     variables.extend(file);
     variables.extend(spec.env.clone());
+    // An app may count otherwise.
+    variables.entry(spec.instance_var.clone()).or_insert_with(|| place.to_string());
     let own = [
         ("HOME", &*home),
         ("USER", user),
@@ -33,9 +39,17 @@ pub fn of(spec: &EnvSpec, instance: u32, file: Vec<(String, String)>) -> Vec<CSt
         "NOTIFY_SOCKET",
         "WATCHDOG_PID",
         "WATCHDOG_USEC",
+        "NODE_CHANNEL_FD",
+        "NODE_CHANNEL_SERIALIZATION_MODE",
     ] {
         variables.remove(key);
     }
+    let channel = match spec.ready {
+        Ready::Ports => None,
+        Ready::Message => Some(("NODE_CHANNEL_FD", super::ready::DESCRIPTOR)),
+        Ready::Notify => Some(("NOTIFY_SOCKET", super::ready::SOCKET)),
+    };
+    variables.extend(channel.map(|(key, value)| (key.to_owned(), value.to_owned())));
     // Keys and values are checked for NUL and `=` where they are read.
     variables
         .into_iter()
@@ -66,7 +80,7 @@ mod tests {
             ("PATH", "/opt"),
         ]
         .map(|(k, v)| (k.to_owned(), v.to_owned()));
-        let variables = of(&spec, 3, file.into());
+        let variables = of(&spec, (3, 0), file.into());
         let of = |key| value(&variables, key);
         assert_eq!(of("NODE_ENV").as_deref(), Some("production"));
         assert_eq!(of("PORT").as_deref(), Some("3000"));
@@ -75,5 +89,11 @@ mod tests {
         assert_eq!(of("HOME").as_deref(), spec.identity.home.to_str());
         assert_eq!(of("SWRUN_INSTANCE").as_deref(), Some("3"));
         assert_eq!(of("NOTIFY_SOCKET"), None);
+        assert_eq!(of("NODE_APP_INSTANCE").as_deref(), Some("0"));
+        spec.ready = Ready::Message;
+        spec.instance_var = "WORKER".to_owned();
+        let variables = super::of(&spec, (3, 1), vec![("NODE_CHANNEL_FD".into(), "9".into())]);
+        assert_eq!(value(&variables, "NODE_CHANNEL_FD").as_deref(), Some("3"));
+        assert_eq!(value(&variables, "WORKER").as_deref(), Some("1"));
     }
 }

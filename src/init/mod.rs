@@ -12,6 +12,7 @@
 
 mod app;
 mod environment;
+mod ready;
 mod reap;
 mod setup;
 
@@ -21,6 +22,7 @@ use rustix::process::{Signal, set_parent_process_death_signal};
 
 use app::Started;
 
+use crate::model::Ready;
 use crate::sys::{channel, command_line};
 use crate::wire::launch::{Failure, Handed, Launch, Report};
 
@@ -51,10 +53,21 @@ fn run(
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
         .map_err(at("become undumpable"))?;
     rustix::process::setsid().map_err(at("lead a session"))?;
-    let app = app::start(launch, group.as_fd(), &joins)?;
+    let mut app = app::start(launch, group.as_fd(), &joins)?;
     // While the app's process becomes the user.
     drop((group, joins));
     setup::cage(launch)?;
+    let says = match launch.spec.ready {
+        Ready::Notify if !launch.rehearse => {
+            let socket = ready::socket();
+            Some(socket.map_err(|e| Failure::new("make the socket of sd_notify", &e))?)
+        }
+        _ => app.says_ready.take(),
+    };
+    if let Some(says) = &says {
+        say(report, &Report::Says, &[says.as_fd()]);
+    }
+    drop(says);
     app.enter();
     // While it goes on to its exec.
     // Only a name: without it ps shows the monitor's.

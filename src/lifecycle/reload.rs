@@ -56,6 +56,14 @@ impl Environment {
         matches!(&self.reload, Some(Reload { step: Step::Starting { id: new, .. }, .. }) if *new == id)
     }
 
+    /// Whether `id` is an old one of a reload, to be replaced or being so.
+    #[must_use]
+    pub fn is_replaced(&self, id: u32) -> bool {
+        let Some(reload) = &self.reload else { return false };
+        let is_next = matches!(reload.step, Step::Relieving { old, .. } | Step::Ending { id: old } if old == id);
+        is_next || reload.old.contains(&id)
+    }
+
     pub(super) fn is_replacing(&self) -> bool {
         let step = self.reload.as_ref().map(|reload| &reload.step);
         matches!(step, Some(Step::Starting { .. } | Step::Relieving { .. }))

@@ -69,10 +69,37 @@ pub struct EnvSpec {
     /// Who is told of what.
     #[serde(default)]
     pub notify: Option<Notify>,
+    /// When an instance counts as up.
+    #[serde(default)]
+    pub ready: Ready,
+    /// The variable that tells an instance its number among them, from 0.
+    #[serde(default = "default_instance_var")]
+    pub instance_var: String,
     /// Start at boot, for an environment never seen before.
     pub autostart: bool,
     /// A digest of the profile's text, to tell that the file was edited since.
     pub profile_digest: String,
+}
+
+/// The variable by which PM2's apps know it.
+#[must_use]
+pub fn default_instance_var() -> String {
+    "NODE_APP_INSTANCE".to_owned()
+}
+
+/// When an instance counts as up: always once it listens on the ports of its environment, and where that is asked for
+/// once it has said so too.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ready {
+    /// It listens.
+    #[default]
+    Ports,
+    /// It has said `process.send("ready")`, over the channel that Node gives to children (child_process, "Advanced
+    /// serialization" off: a line of JSON each).
+    Message,
+    /// It has said `READY=1` (sd_notify(3)).
+    Notify,
 }
 
 /// Users and groups, looked up once by the runner (no name service is asked in a cage).
@@ -232,6 +259,8 @@ pub fn spec_for_tests(name: &str) -> EnvSpec {
         logs: LogRules::default(),
         leak: LeakRules::default(),
         notify: None,
+        ready: Ready::Ports,
+        instance_var: default_instance_var(),
         autostart: true,
         profile_digest: String::new(),
     }

@@ -53,7 +53,8 @@ impl Monitor {
         if self.is_blocked(id) {
             return;
         }
-        let how = How { rehearse: false, is_walled: self.tenant.is_some() };
+        let how =
+            How { place: self.free_place(), rehearse: false, is_walled: self.tenant.is_some() };
         match self.starter.start(self.driver.as_ref(), &self.base, &self.spec, id, how) {
             Ok(running) => {
                 self.running.insert(id, running);
@@ -64,6 +65,13 @@ impl Monitor {
                 self.pending.push_back(Event::NotStarted { id });
             }
         }
+    }
+
+    /// The lowest number among the instances that none has; one that is being replaced leaves its own.
+    fn free_place(&self) -> u32 {
+        let stay = self.running.iter().filter(|(id, _)| !self.environment.is_replaced(**id));
+        let taken: Vec<u32> = stay.map(|(_, running)| running.place).collect();
+        (0..).find(|place| !taken.contains(place)).unwrap_or(0)
     }
 
     fn signal(&mut self, id: u32) {
@@ -110,6 +118,7 @@ impl Monitor {
             let Some(report) = &running.report else { return };
             match channel::receive(report.as_fd()) {
                 Ok(Some(message)) => match serde_json::from_slice::<Report>(&message.bytes) {
+                    Ok(Report::Says) => running.says = message.descriptors.into_iter().next(),
                     Ok(Report::Started) => {
                         let mut descriptors = message.descriptors.into_iter();
                         (running.app, running.calls) = (descriptors.next(), descriptors.next());
@@ -147,7 +156,7 @@ impl Monitor {
         running.missing_ports = wanted.map(|port| port.port).collect();
         let is_held = running.calls.is_some() && self.tenant.is_some();
         if running.missing_ports.is_empty() {
-            self.pending.push_back(Event::Running { id });
+            self.ports_are_met(id);
         } else if !is_held {
             running.next_look = Some((clock::monotonic() + ports::FIRST_LOOK, ports::FIRST_LOOK));
         }
@@ -230,7 +239,7 @@ impl Monitor {
             Some(_) | None => {
                 running.missing_ports.clear();
                 running.next_look = None;
-                self.pending.push_back(Event::Running { id });
+                self.ports_are_met(id);
             }
         }
     }

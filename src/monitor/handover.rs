@@ -22,6 +22,7 @@ use super::listeners;
 use super::logs;
 use super::measure::Samples;
 use super::notices::Telling;
+use super::ready::{self, Words};
 use super::run::Monitor;
 use crate::cgroup::Counters;
 use crate::lifecycle::{Environment, Event};
@@ -84,6 +85,12 @@ struct RunningState {
     report: Option<RawFd>,
     app: Option<RawFd>,
     calls: Option<RawFd>,
+    #[serde(default)]
+    place: u32,
+    #[serde(default)]
+    says: Option<RawFd>,
+    #[serde(default)]
+    words: ready::State,
     app_pid: Option<i32>,
     out: Option<logs::CaptureState>,
     err: Option<logs::CaptureState>,
@@ -270,7 +277,8 @@ impl Monitor {
         all.extend(self.listeners.sockets().map(|(_, socket)| socket));
         all.extend(self.tenant.iter().flat_map(|tenant| tenant.wall().links()));
         for running in self.running.values() {
-            let optional = [&running.mounts, &running.report, &running.app, &running.calls];
+            let optional =
+                [&running.mounts, &running.report, &running.app, &running.calls, &running.says];
             all.push(running.init.as_fd());
             all.extend(optional.into_iter().flatten().map(|descriptor| descriptor.as_fd()));
             let captures = [&running.out, &running.err];
@@ -290,6 +298,7 @@ impl Monitor {
                 |descriptor: &Option<OwnedFd>| descriptor.as_ref().map(|d| number(d.as_fd()));
             let (mounts, report) = (maybe(&instance.mounts), maybe(&instance.report));
             let (app, calls) = (maybe(&instance.app), maybe(&instance.calls));
+            let says = maybe(&instance.says);
             let mut capture = |capture: &Option<logs::Capture>| {
                 capture.as_ref().map(|capture| capture.state(&mut number))
             };
@@ -302,6 +311,9 @@ impl Monitor {
                 report,
                 app,
                 calls,
+                place: instance.place,
+                says,
+                words: instance.words.state(),
                 app_pid: instance.app_pid,
                 out,
                 err,
@@ -395,6 +407,9 @@ impl Monitor {
             report: maybe(state.report)?,
             app: maybe(state.app)?,
             calls: maybe(state.calls)?,
+            place: state.place,
+            says: maybe(state.says)?,
+            words: Words::resume(state.words),
             app_pid: state.app_pid,
             watch,
             out: state.out.map(logs::Capture::resume).transpose()?,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::budget::Budget;
 use super::logs::Capture;
+use super::ready::Words;
 use crate::cgroup::Watch;
 use crate::wire::launch::Failure;
 
@@ -27,6 +28,12 @@ pub struct Running {
     /// Its system calls that wait for an answer; none where the kernel cannot, or no process is left that
     /// could call.
     pub calls: Option<OwnedFd>,
+    /// Its number among the instances, from 0: that of one that it replaces.
+    pub place: u32,
+    /// Where it says that it is ready, if it is to.
+    pub says: Option<OwnedFd>,
+    /// What it has said, and whether it listens.
+    pub words: Words,
     /// How many of them were refused lately.
     pub refused: Budget,
     /// How many of listen(2) were answered lately.

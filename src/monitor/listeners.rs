@@ -370,7 +370,7 @@ impl Monitor {
         if were_missing > 0 && running.missing_ports.is_empty() {
             running.next_look = None;
             self.listeners.retire_soon(id);
-            self.is_listening(id);
+            self.ports_are_met(id);
         }
     }
 

@@ -9,7 +9,7 @@ use crate::cgroup::{MemoryKinds, MemoryReading};
 use crate::lifecycle::Event;
 use crate::model::{
     BlockedBy, CpuStatus, EnvironmentStatus, InstanceStatus, MemoryStatus, Phase, PidsStatus, Port,
-    PortStatus, Protocol, format_duration,
+    PortStatus, Protocol, Ready, format_duration,
 };
 use crate::policy::ceiling;
 use crate::sys::clock;
@@ -250,6 +250,14 @@ impl Monitor {
         match self.environment.phase() {
             Phase::Errored | Phase::Stopped => {
                 self.environment.rest_state().map(|(reason, _)| reason.to_owned())
+            }
+            Phase::Starting if self.running.values().any(|r| r.is_awaited()) => {
+                let awaited = self.running.values().find(|running| running.is_awaited())?;
+                let word = match awaited.words.awaited {
+                    Ready::Notify => "READY=1 to NOTIFY_SOCKET",
+                    Ready::Message | Ready::Ports => "process.send(\"ready\")",
+                };
+                Some(format!("it has not said that it is ready yet ({word})"))
             }
             Phase::Starting => {
                 let missing = self.running.values().find(|r| !r.missing_ports.is_empty())?;

@@ -20,6 +20,7 @@ mod orders;
 mod past;
 mod ports;
 mod probe;
+mod ready;
 mod refusals;
 mod run;
 mod start;

@@ -88,7 +88,7 @@ impl Monitor {
         let spec = self.read_spec()?;
         // The group of a rehearsal before may still be there.
         self.collect_garbage();
-        let how = How { rehearse: true, is_walled: self.tenant.is_some() };
+        let how = How { place: 0, rehearse: true, is_walled: self.tenant.is_some() };
         let started = self.starter.start(self.driver.as_ref(), &self.base, &spec, REHEARSAL, how);
         match started {
             Ok(running) => {

@@ -103,9 +103,10 @@ impl Probe {
 }
 
 impl Monitor {
-    /// The newcomer listens on all its ports: it is up, once it has answered where that is wanted.
+    /// An instance is ready: it is up, a newcomer once it has answered where that is wanted.
     pub(super) fn is_listening(&mut self, id: u32) {
-        if self.environment.is_newcomer(id) && self.spec.health.is_some() {
+        let is_told_apart = self.tenant.is_some();
+        if is_told_apart && self.environment.is_newcomer(id) && self.spec.health.is_some() {
             self.probe = Some(Probe::new(id));
         } else {
             self.pending.push_back(Event::Running { id });

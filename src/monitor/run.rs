@@ -235,6 +235,7 @@ impl Monitor {
             .chain(self.listeners.next_due())
             .chain(self.told.next_due(now))
             .chain(self.running.values().filter_map(|running| running.calls_rest_until(now)))
+            .chain(self.running.values().filter_map(|running| running.words_rest_until(now)))
             .chain(self.running.values().flat_map(|running| {
                 let captures = [(&running.out, Output::Out), (&running.err, Output::Err)];
                 captures.into_iter().filter_map(|(capture, output)| {
@@ -292,6 +293,11 @@ impl Monitor {
             {
                 sources.push((Source::Calls(id), calls.as_fd(), PollFlags::POLLIN));
             }
+            if let Some(says) =
+                running.says.as_ref().filter(|_| running.words_rest_until(now).is_none())
+            {
+                sources.push((Source::Words(id), says.as_fd(), PollFlags::POLLIN));
+            }
             if let Some(report) = &running.report {
                 sources.push((Source::Report(id), report.as_fd(), PollFlags::POLLIN));
             }
@@ -326,6 +332,7 @@ impl Monitor {
                 Source::Telling => self.take_told(),
                 Source::Report(id) => self.take_reports(id),
                 Source::Calls(id) => self.answer_call(id),
+                Source::Words(id) => self.take_words(id),
                 // Looked at below.
                 Source::Probe => {}
                 Source::Holder => self.unblock(),
@@ -371,6 +378,7 @@ enum Source {
     Telling,
     Report(u32),
     Calls(u32),
+    Words(u32),
     Refusals,
     Holder,
     Probe,

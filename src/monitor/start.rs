@@ -7,6 +7,7 @@ use std::path::Path;
 use super::budget::Budget;
 use super::instance::Running;
 use super::logs::{self, Capture};
+use super::ready::Words;
 use crate::cgroup::{CgroupError, Driver, Entry, Watch};
 use crate::model::EnvSpec;
 use crate::privilege::etc::Etc;
@@ -30,6 +31,8 @@ pub struct Starter {
 /// How an instance is started.
 #[derive(Debug, Clone, Copy)]
 pub struct How {
+    /// Its number among the instances, from 0.
+    pub place: u32,
     /// Everything but the exec.
     pub rehearse: bool,
     /// Its calls of listen(2) are answered by the monitor.
@@ -144,7 +147,7 @@ impl Starter {
         id: u32,
         how: How,
     ) -> Result<Running, Failure> {
-        let How { rehearse, is_walled } = how;
+        let How { place: number, rehearse, is_walled } = how;
         if rehearse || !self.has_etc {
             // A rehearsal is one of a new spec.
             let made = if rehearse { self.etc.renew(spec) } else { self.etc.make(spec) };
@@ -165,7 +168,8 @@ impl Starter {
             [&self.null, &out_end, &err_end, &report_end, group].map(|d| d.as_fd()).into();
         descriptors.extend(joins.iter().map(|d| d.as_fd()));
         let etc = (self.etc.shared.as_path(), self.etc.own.as_path());
-        let launch = Launch { spec, id, rehearse, views: &entry.views, etc, is_walled };
+        let place = number;
+        let launch = Launch { spec, id, place, rehearse, views: &entry.views, etc, is_walled };
         let birth = Birth {
             namespaces: launch.namespaces(),
             group: entry.init_group.as_fd(),
@@ -188,6 +192,9 @@ impl Starter {
             report: Some(report),
             app: None,
             calls: None,
+            place: number,
+            says: None,
+            words: Words::of(spec.ready),
             refused: Budget::default(),
             listened: Budget::default(),
             app_pid: None,

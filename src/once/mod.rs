@@ -15,7 +15,7 @@ use syscalls::Sysno;
 
 use self::relay::{Ends, Relay};
 use crate::cgroup::{self, Driver};
-use crate::model::EnvSpec;
+use crate::model::{EnvSpec, Ready};
 use crate::ports::{Tenant, Wall};
 use crate::privilege::etc::Etc;
 use crate::privilege::filter;
@@ -65,6 +65,8 @@ fn run(once: Once, init: Init) -> Result<u8, String> {
     let Once { ticket, command, terminal } = once;
     let mut spec = ticket.spec;
     spec.command = command;
+    // It is no instance that anybody waits for.
+    spec.ready = Ready::Ports;
     if let Some(terminal) = &terminal {
         spec.env.insert("TERM".to_owned(), terminal.clone());
     }
@@ -149,7 +151,8 @@ fn start(
         [input, out, err, &report_end, &entry.group].map(|descriptor| descriptor.as_fd()).into();
     descriptors.extend(entry.join.iter().map(|join| join.as_fd()));
     let etc = (etc.shared.as_path(), etc.own.as_path());
-    let launch = Launch { spec, id, rehearse: false, views: &entry.views, etc, is_walled: true };
+    let launch =
+        Launch { spec, id, place: 0, rehearse: false, views: &entry.views, etc, is_walled: true };
     let birth = Birth {
         namespaces: launch.namespaces(),
         group: entry.init_group.as_fd(),
@@ -190,6 +193,7 @@ impl Instance {
                 }
                 Ok(Report::Ended { code: Some(exit), .. }) => code = Some(exit as u8),
                 Ok(Report::Ended { signal, .. }) => code = Some(128 | signal.unwrap_or(0) as u8),
+                Ok(Report::Says) => {}
                 Err(error) => eprintln!("swrun: could not understand init: {error}"),
             }
         }

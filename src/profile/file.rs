@@ -19,7 +19,7 @@ use super::text::digest;
 use super::values::{self, Unfit};
 use super::walk::{Section, Walk, article};
 use crate::model::{
-    self, EnvName, Health, LeakAction, LeakRules, LogRules, Network, OnFull, Port, Restart,
+    self, EnvName, Health, LeakAction, LeakRules, LogRules, Network, OnFull, Port, Ready, Restart,
     RestartPolicy, Sandbox, Stop, StopSignal,
 };
 
@@ -72,6 +72,10 @@ pub struct Profile {
     pub ports: Vec<At<Port>>,
     /// 1 to 64.
     pub instances: u32,
+    /// When an instance counts as up.
+    pub ready: Ready,
+    /// The variable with the number of an instance.
+    pub instance_var: String,
     /// Start at boot, for an environment never seen before.
     pub autostart: bool,
     /// `[env]`. The values are secrets: never shown.
@@ -222,6 +226,8 @@ fn profile(
     let env_file = walk.value(top, "env-file", values::path_in_base);
     let ports = ports(walk, top);
     let instances = walk.value(top, "instances", |v| values::integer32(v, 1, 64));
+    let instance_var = walk.value(top, "instance-var", values::variable);
+    let ready = walk.value(top, "ready", |v| values::one_of(v, ["ports", "message", "notify"]));
     let autostart = walk.value(top, "autostart", values::boolean);
     let env = env(walk, top);
     let limits = limits(walk, top);
@@ -257,6 +263,12 @@ fn profile(
         env_file,
         ports,
         instances: instances.map_or(1, |count| count.value),
+        ready: match ready.map(|choice| choice.value) {
+            Some(1) => Ready::Message,
+            Some(2) => Ready::Notify,
+            _ => Ready::Ports,
+        },
+        instance_var: instance_var.map_or_else(model::default_instance_var, |name| name.value),
         autostart: autostart.is_none_or(|autostart| autostart.value),
         env,
         limits,

@@ -125,6 +125,8 @@ fn spec(
         logs: profile.logs.clone(),
         leak: profile.leak,
         notify: None,
+        ready: profile.ready,
+        instance_var: profile.instance_var.clone(),
         autostart: profile.autostart,
         profile_digest: profile.digest.clone(),
     }

@@ -37,7 +37,7 @@ const BOOLEAN: &str = "true or false";
 const STRINGS: &str = "a list of strings";
 
 /// All keys that this version knows; those of `[env]` are the operator's own.
-pub const KEYS: [Key; 41] = [
+pub const KEYS: [Key; 43] = [
     key(
         "",
         "name",
@@ -105,6 +105,22 @@ pub const KEYS: [Key; 41] = [
         "the ports of the environment; \"3002/udp\" for udp",
     ),
     key("", "instances", INTEGER, "1", "1", "how many instances run at once, 1 to 64"),
+    key(
+        "",
+        "instance-var",
+        STRING,
+        "\"NODE_APP_INSTANCE\"",
+        "\"NODE_APP_INSTANCE\"",
+        "the variable that tells an instance its number among them, from 0",
+    ),
+    key(
+        "",
+        "ready",
+        STRING,
+        "\"message\"",
+        "\"ports\"",
+        "when an instance counts as up: once it listens on its ports, and for \"message\" has said process.send(\"ready\") too, for \"notify\" READY=1 (sd_notify)",
+    ),
     key(
         "",
         "autostart",
@@ -313,7 +329,7 @@ pub(super) const SECTIONS: [&str; 10] =
 const LATER: [&str; 4] = ["deploy", "watch", "cron", "access"];
 
 /// How others name the same thing, where no spelling is near: PM2's ecosystem file, systemd.
-const ELSEWHERE: [(&str, &str); 14] = [
+const ELSEWHERE: [(&str, &str); 16] = [
     ("script", "command"),
     ("args", "command"),
     ("exec", "command"),
@@ -328,6 +344,8 @@ const ELSEWHERE: [(&str, &str); 14] = [
     ("restart_delay", "first-delay"),
     ("max_restarts", "give-up-after"),
     ("nofile", "open-files"),
+    ("wait_ready", "ready"),
+    ("instance_var", "instance-var"),
 ];
 
 /// The key, if there is one.

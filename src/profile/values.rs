@@ -273,6 +273,19 @@ pub(super) fn policy(value: &DeValue<'_>) -> Fit<RestartPolicy> {
     }
 }
 
+/// The name of a variable, as a shell takes it.
+pub(super) fn variable(value: &DeValue<'_>) -> Fit<String> {
+    let name = string(value)?;
+    let is_letter = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_';
+    let is_name = name.bytes().next().is_some_and(is_letter)
+        && name.bytes().all(|byte| is_letter(byte) || byte.is_ascii_digit());
+    if is_name {
+        return Ok(name);
+    }
+    let text = format!("{} is no name of a variable", quoted(&name));
+    Err(Unfit::hinted(text, "letters, digits and \"_\", as in \"NODE_APP_INSTANCE\""))
+}
+
 pub(super) fn signal(value: &DeValue<'_>) -> Fit<StopSignal> {
     Ok(StopSignal::try_from(string(value)?)?)
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags};
+use rustix::process::{Pid, PidfdFlags, Signal};
 
 use super::notify;
 
@@ -46,23 +46,64 @@ pub fn run_with_within(
     keeps: &[BorrowedFd<'_>],
     within: Duration,
 ) -> io::Result<String> {
-    let deadline = Instant::now() + within;
+    let bounds = Bounds { within, most: usize::MAX, asks_first: false };
+    run_bounded(program, arguments, keeps, bounds)
+}
+
+/// How far a program may go.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// How long it may take.
+    pub within: Duration,
+    /// How much it may write to stdout, in bytes.
+    pub most: usize,
+    /// At the end of its time SIGTERM comes before SIGKILL: it has something to clear away.
+    pub asks_first: bool,
+}
+
+/// The same, within `bounds`.
+///
+/// # Errors
+/// As [`run_within`], or `FileTooLarge` where it wrote more.
+pub fn run_bounded(
+    program: &str,
+    arguments: &[&str],
+    keeps: &[BorrowedFd<'_>],
+    bounds: Bounds,
+) -> io::Result<String> {
+    let deadline = Instant::now() + bounds.within;
     let mut command = clean(program, arguments);
     keep(&mut command, keeps);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-    let read = read_until(&mut child, deadline);
-    if read.is_err() {
-        // SIGKILL ends a stopped process too; one that has ended needs none.
-        let _ = child.kill();
-    }
+    let stdout = match read_until(&mut child, deadline, bounds.most) {
+        Ok(stdout) => stdout,
+        Err(error) => {
+            end(&mut child, bounds.asks_first)?;
+            return Err(error);
+        }
+    };
     let left = deadline.saturating_duration_since(Instant::now()) + KILLED_WITHIN;
     let status = wait_within(&mut child, left)?.ok_or(io::ErrorKind::TimedOut)?;
-    let stdout = read?;
     let mut stderr = Vec::new();
     if let Some(mut pipe) = child.stderr.take() {
         pipe.read_to_end(&mut stderr)?;
     }
     what_it_said(program, &Output { status, stdout, stderr })
+}
+
+/// Ends a child; one that a hung disk holds is left to itself.
+fn end(child: &mut Child, asks_first: bool) -> io::Result<()> {
+    // Who waits to write is not waited for.
+    drop(child.stdout.take());
+    if asks_first {
+        rustix::process::pidfd_send_signal(process(child)?, Signal::TERM)?;
+        if wait_within(child, KILLED_WITHIN)?.is_some() {
+            return Ok(());
+        }
+    }
+    // SIGKILL ends a stopped process too.
+    child.kill()?;
+    wait_within(child, KILLED_WITHIN).map(drop)
 }
 
 /// The status of a child that ends within that time.
@@ -92,8 +133,8 @@ fn poll_until(descriptor: impl AsFd, deadline: Instant) -> io::Result<bool> {
     }
 }
 
-/// The whole of a child's stdout. What it writes to stderr meanwhile waits in its pipe.
-fn read_until(child: &mut Child, deadline: Instant) -> io::Result<Vec<u8>> {
+/// The whole of a child's stdout, `most` bytes. What it writes to stderr meanwhile waits in its pipe.
+fn read_until(child: &mut Child, deadline: Instant, most: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let Some(pipe) = &mut child.stdout else { return Ok(bytes) };
     let mut buffer = [0; 4096];
@@ -103,6 +144,7 @@ fn read_until(child: &mut Child, deadline: Instant) -> io::Result<Vec<u8>> {
         }
         match pipe.read(&mut buffer)? {
             0 => return Ok(bytes),
+            count if bytes.len() + count > most => return Err(io::ErrorKind::FileTooLarge.into()),
             count => bytes.extend_from_slice(&buffer[..count]),
         }
     }

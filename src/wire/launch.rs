@@ -22,6 +22,8 @@ pub struct Launch<'a> {
     pub spec: &'a EnvSpec,
     /// The instance's number.
     pub id: u32,
+    /// Its number among the instances of the environment, from 0.
+    pub place: u32,
     /// Do everything but the exec, and say whether it would have worked.
     pub rehearse: bool,
     /// What the app sees of its own cgroup: folder on the host, place in the cage.
@@ -60,6 +62,8 @@ pub enum Report {
     /// The app has been executed; its pidfd comes with this message, and behind it, where the kernel can,
     /// the descriptor of its system calls that the monitor answers. After a rehearsal: it could be.
     Started,
+    /// Where the app says that it is ready comes with this message, before that of its start.
+    Says,
     /// It could not be.
     Failed(Failure),
     /// The app has ended.

@@ -10,7 +10,7 @@ use super::table::Style;
 use crate::formats::clean::clean;
 use crate::formats::words::{bytes, event, last_exit_long, leak, seconds};
 use crate::model::{
-    EnvSpec, EnvironmentStatus, Resources, RestartPolicy, Stand, Wanted, format_bytes,
+    EnvSpec, EnvironmentStatus, Ready, Resources, RestartPolicy, Stand, Wanted, format_bytes,
     format_duration,
 };
 use crate::wire::ask::{ProcessLine, ShowDocument};
@@ -172,6 +172,11 @@ impl Page {
         self.value("stop", format!("{signal}, then all is killed after {grace}"));
         let health = spec.health.as_ref().map_or("not checked", |health| health.http.as_str());
         self.value("health", health);
+        match spec.ready {
+            Ready::Ports => {}
+            Ready::Message => self.value("ready", "once it has said process.send(\"ready\")"),
+            Ready::Notify => self.value("ready", "once it has said READY=1 (sd_notify)"),
+        }
         self.value("autostart", if spec.autostart { "yes" } else { "no" });
     }
 
@@ -339,6 +344,8 @@ mod tests {
             logs: crate::model::LogRules::default(),
             leak: crate::model::LeakRules::default(),
             notify: None,
+            ready: Ready::Ports,
+            instance_var: crate::model::default_instance_var(),
             autostart: true,
             profile_digest: String::new(),
         };

@@ -45,6 +45,24 @@ pub enum DotenvProblem {
     TooLong,
 }
 
+/// A line that sets `key` to `value`, quoted so that every reader reads it alike where that can be; `None` where no
+/// quoting gives the value back.
+#[must_use]
+pub fn line(key: &str, value: &str) -> Option<String> {
+    let line = |quote: char| format!("{key}={quote}{value}{quote}\n");
+    let agreed = second::SecondReader::of(value).agreed_quote(key, value).map(line);
+    agreed.or_else(|| {
+        let quoted = ['\'', '"', '`'].into_iter().map(line);
+        // With a line behind it that a quote left open would swallow.
+        let is_read = |line: &String| {
+            let file = format!("{line}BEHIND=1\n");
+            let read = parse(file.as_bytes()).unwrap_or_default();
+            matches!(&read[..], [(k, v), (behind, _)] if k == key && v == value && behind == "BEHIND")
+        };
+        quoted.into_iter().find(is_read)
+    })
+}
+
 /// Reads the content of a `.env` file: keys and values in the order in which the keys first appear,
 /// each key once, with its last value. Quick enough for each start of an app: linear in the length.
 ///

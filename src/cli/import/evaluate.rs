@@ -1,0 +1,158 @@
+//! What a JavaScript file says: run by `node` in a cage of its own, for a number that owns nothing. It sees `/usr` and
+//! its own folder, has no network, five seconds and a MiB for its answer.
+
+use std::io::{Seek as _, Write as _};
+use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::MemfdFlags;
+
+use super::own_program;
+use crate::cli::exit::Failure;
+use crate::formats::clean::clean;
+use crate::model::{EnvSpec, Places};
+use crate::profile::{self, HostFacts, Source};
+use crate::sys::command::{self, Bounds};
+use crate::wire::once::{Once, ROLE, Ticket};
+
+const WITHIN: Duration = Duration::from_secs(5);
+const MOST: usize = 1 << 20;
+
+/// Run by node: the file, and what stands before the answer. What the file itself writes is not the answer.
+const PROGRAM: &str = r#"
+const [file, mark] = process.argv.slice(1);
+const { createRequire } = require("node:module");
+const { pathToFileURL } = require("node:url");
+const write = process.stdout.write.bind(process.stdout);
+process.stdout.write = process.stderr.write = () => true;
+const imported = async () => import(pathToFileURL(file).href);
+const load = async () => {
+  if (file.endsWith(".mjs")) return imported();
+  try {
+    return createRequire(file)(file);
+  } catch (error) {
+    if (error.code !== "ERR_REQUIRE_ESM") throw error;
+    return imported();
+  }
+};
+load().then((found) => {
+  const value = found && found.default && !found.apps ? found.default : found;
+  write(mark + (JSON.stringify(value) ?? "null"), () => process.exit(0));
+}).catch((error) => {
+  require("node:fs").writeSync(2, String((error && error.stack) || error).slice(0, 4000));
+  process.exit(1);
+});
+"#;
+
+/// What `file` says, as JSON.
+///
+/// # Errors
+/// This is not root, the cage could not be made, or the program failed.
+pub fn evaluate(places: &Places, file: &Path, user: Option<&str>) -> Result<String, Failure> {
+    let failed = |text: String| {
+        let shown = file.display();
+        Failure::failed(format!(
+            "\"{shown}\" is a program, and was not run: {text}\nor let it say by itself what it says, and import that: node -p 'JSON.stringify(require(\"{shown}\"))' > apps.json"
+        ))
+    };
+    if !rustix::process::geteuid().is_root() {
+        return Err(failed("only root makes a cage for it (sudo swrun import …)".to_owned()));
+    }
+    let spec = spec(places, file, user).map_err(failed)?;
+    let mark = format!("swrun-{:016x}-", number().map_err(|e| failed(e.to_string()))?);
+    let folder = Folder::make().map_err(|e| failed(format!("could not make a folder: {e}")))?;
+    let is_units = Path::new("/run/systemd/system").is_dir();
+    let mut command = spec.command.clone();
+    command.extend([file.to_string_lossy().into_owned(), mark.clone()]);
+    let ticket = Ticket {
+        spec,
+        group: (!is_units).then(|| PathBuf::from("swrun-import")),
+        is_new: true,
+        wall: None,
+        etc: (folder.0.join("etc"), folder.0.join("own")),
+    };
+    let said = run(&Once { ticket, command, terminal: None }, is_units);
+    drop(folder);
+    let said = said.map_err(|error| match error.kind() {
+        std::io::ErrorKind::TimedOut => failed(format!("it took more than {} s", WITHIN.as_secs())),
+        std::io::ErrorKind::FileTooLarge => failed("it says more than 1 MiB".to_owned()),
+        _ => failed(clean(&error.to_string()).into_owned()),
+    })?;
+    match said.rsplit_once(&mark) {
+        Some((_, answer)) => Ok(answer.to_owned()),
+        None => Err(failed("it ended before it said anything".to_owned())),
+    }
+}
+
+/// The cage, by way of a profile as any other.
+fn spec(places: &Places, file: &Path, user: Option<&str>) -> Result<EnvSpec, String> {
+    let folder = file.parent().unwrap_or(Path::new("/"));
+    let mut table = toml::Table::new();
+    let mut set = |key: &str, value: toml::Value| table.insert(key.to_owned(), value);
+    set("name", "import".into());
+    set("user", user.unwrap_or("auto").into());
+    // It has no folder of its own: what it sees of the file's is for reading.
+    set("base", "/usr/share".into());
+    let mut shown = vec![folder.to_string_lossy().into_owned()];
+    let mut node = "node".to_owned();
+    if let Some(own) = own_program("node") {
+        let prefix = own.parent().and_then(Path::parent).unwrap_or(Path::new("/"));
+        shown.push(prefix.to_string_lossy().into_owned());
+        node = own.to_string_lossy().into_owned();
+    }
+    set("read-only", shown.into());
+    set("command", vec![node, "-e".to_owned(), PROGRAM.to_owned(), "--".to_owned()].into());
+    let section = |key: &str, value: toml::Value| toml::Table::from_iter([(key.to_owned(), value)]);
+    set("network", section("mode", "private".into()).into());
+    set("limits", section("memory-max", "512M".into()).into());
+    let text = toml::to_string(&table).map_err(|e| e.to_string())?;
+    let source = Source { file: PathBuf::from("its cage"), text };
+    let mut checked = profile::check_all(&[source], &HostFacts::of_this_host(places.clone()));
+    let spec = checked.profiles.pop().and_then(|one| one.spec);
+    spec.ok_or_else(|| {
+        let errors = checked.problems.iter().filter(|problem| problem.is_error());
+        errors.map(|problem| clean(&problem.text)).collect::<Vec<_>>().join("; ")
+    })
+}
+
+fn run(once: &Once, by_systemd: bool) -> std::io::Result<String> {
+    let order = rustix::fs::memfd_create("swrun-import", MemfdFlags::CLOEXEC)?;
+    let mut file = std::fs::File::from(order);
+    file.write_all(&serde_json::to_vec(once)?)?;
+    file.rewind()?;
+    let number = file.as_raw_fd().to_string();
+    let program = std::env::current_exe()?;
+    let program = program.to_str().ok_or(std::io::ErrorKind::InvalidInput)?;
+    let scope =
+        ["--scope", "--quiet", "--collect", "--slice=swrun.slice", "--property=Delegate=yes", "--"];
+    let own = [ROLE, number.as_str()];
+    let (program, arguments) = match by_systemd {
+        true => ("systemd-run", scope.into_iter().chain([program]).chain(own).collect::<Vec<_>>()),
+        false => (program, own.to_vec()),
+    };
+    let bounds = Bounds { within: WITHIN, most: MOST, asks_first: true };
+    command::run_bounded(program, &arguments, &[file.as_fd()], bounds)
+}
+
+/// What a file cannot know, and so not write before its answer.
+fn number() -> std::io::Result<u64> {
+    let mut bytes = [0; 8];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
+    Ok(u64::from_ne_bytes(bytes))
+}
+
+/// A folder of root's for the `/etc` of the cage, gone with this value.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn make() -> std::io::Result<Self> {
+        Ok(Self(nix::unistd::mkdtemp("/run/swrun-import-XXXXXX")?))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
