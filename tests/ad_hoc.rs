@@ -122,36 +122,6 @@ fn the_line_of_today_starts_it() {
     bed.end();
 }
 
-/// The five lines of today's deployment script, with `swrun` in place of `pm2`.
-#[test]
-fn the_deployment_script_works_as_it_stands() {
-    if !has_node() {
-        return;
-    }
-    let bed = Bed::running();
-    let app = backend(&bed, "backend-dev");
-    // `save` comes with its own issue.
-    let script = "\
-        swrun stop \"$SERVICE_NAME\" 2>/dev/null || true\n\
-        swrun delete \"$SERVICE_NAME\" 2>/dev/null || true\n\
-        sleep 1\n\
-        NODE_ENV=$ENV swrun start \"$BACKEND_DIR/index.js\" --name \"$SERVICE_NAME\" --cwd \"$BACKEND_DIR\"\n";
-    let folder = app.home.to_str().expect("plain");
-    let variables = [("SERVICE_NAME", "backend-dev"), ("ENV", "dev"), ("BACKEND_DIR", folder)];
-    ok(&shell(&bed, script, &variables));
-    let first = bed::pid(&bed.status(&app));
-    fs::write(app.home.join("index.js"), BACKEND.replace("pid:", "release: 2, pid:"))
-        .expect("ours");
-    ok(&shell(&bed, script, &variables));
-    let status = bed.status(&app);
-    assert_eq!(status["state"], "online");
-    assert_ne!(bed::pid(&status), first);
-    let text = get(app.port, "/").expect("it answers");
-    assert!(text.contains("\"release\":2"), "{text}");
-    assert_eq!(environment(&app)["NODE_ENV"], "dev");
-    bed.end();
-}
-
 #[test]
 fn the_port_follows_what_the_app_is_told() {
     if !has_node() {

@@ -260,6 +260,7 @@ fn programs_are_run_by_name_alone_where_it_is_said() {
         "cli/commands/setup.rs",
         "cli/commands/startup.rs",
         "cli/demo/host.rs",
+        "cli/import/evaluate.rs",
         "daemon/launch.rs",
         "daemon/renew.rs",
         "formats/dotenv/lint.rs", // in its tests

@@ -201,6 +201,9 @@ pub struct Setup {
     /// Also write the units of systemd, for a program that came without a package
     #[arg(long)]
     pub system: bool,
+    /// Also write swrun.errors.view, swrun.logs.flush and swrun.restart into this folder
+    #[arg(long, value_name = "DIR")]
+    pub utils: Option<PathBuf>,
     /// Also make the user of the page (swrun web)
     #[arg(long)]
     pub web: bool,

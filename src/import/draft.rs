@@ -106,22 +106,6 @@ fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-/// Words at the end of a name by which people call an environment.
-const TARGETS: [&str; 12] = [
-    "test",
-    "dev",
-    "development",
-    "prod",
-    "production",
-    "stage",
-    "staging",
-    "live",
-    "qa",
-    "uat",
-    "preview",
-    "demo",
-];
-
 /// Names are had once, and one that ends on a word for an environment has that as its target.
 pub fn set_apart(drafts: &mut [Draft]) {
     let mut taken = BTreeSet::new();
@@ -142,16 +126,12 @@ pub fn set_apart(drafts: &mut [Draft]) {
         }
         draft.values.insert(0, ("", "name".to_owned(), draft.name.to_string().into()));
     }
-    let word =
-        |draft: &Draft| draft.name.as_str().rsplit_once('-').map(|(_, word)| word.to_owned());
-    let words: Vec<Option<String>> = drafts.iter().map(word).collect();
+    let targets: Vec<Option<EnvName>> = drafts.iter().map(|draft| draft.name.target()).collect();
     for (at, draft) in drafts.iter_mut().enumerate() {
-        let Some(word) = words[at].as_ref().filter(|word| TARGETS.contains(&word.as_str())) else {
-            continue;
-        };
-        let is_alone = words.iter().filter(|other| *other == &words[at]).count() == 1;
-        if is_alone && !taken.contains(word) {
-            draft.values.insert(1, ("", "target".to_owned(), word.clone().into()));
+        let Some(target) = &targets[at] else { continue };
+        let is_alone = targets.iter().flatten().filter(|other| *other == target).count() == 1;
+        if is_alone && !taken.contains(target.as_str()) {
+            draft.values.insert(1, ("", "target".to_owned(), target.to_string().into()));
         }
     }
 }

@@ -4,6 +4,22 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+/// Words at the end of a name that tell what an environment is for.
+const TARGETS: [&str; 12] = [
+    "test",
+    "dev",
+    "development",
+    "prod",
+    "production",
+    "stage",
+    "staging",
+    "live",
+    "qa",
+    "uat",
+    "preview",
+    "demo",
+];
+
 /// The longest name, in bytes.
 pub const LONGEST: usize = 32;
 
@@ -35,6 +51,13 @@ impl EnvName {
         }
     }
 
+    /// The word at its end by which people call an environment (`prod` of `backend-prod`), if there is one.
+    #[must_use]
+    pub fn target(&self) -> Option<Self> {
+        let (_, word) = self.0.rsplit_once('-')?;
+        TARGETS.contains(&word).then(|| Self(word.to_owned()))
+    }
+
     /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -64,6 +87,15 @@ impl From<EnvName> for String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_may_end_on_what_it_is_for() {
+        let target = |name: &str| EnvName::parse(name).expect("a name").target();
+        assert_eq!(target("backend-prod").expect("it does").as_str(), "prod");
+        for other in ["prod", "backend-api", "backendprod", "prod-"] {
+            assert_eq!(target(other), None, "{other}");
+        }
+    }
 
     #[test]
     fn the_form_is_held() {

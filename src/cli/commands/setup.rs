@@ -1,5 +1,7 @@
 //! `swrun setup`: makes the users, groups and folders that the profiles name.
 
+use std::path::Path;
+
 use nix::unistd::{Group, User};
 
 use crate::cli::args::Setup;
@@ -9,7 +11,7 @@ use crate::host::setup::apply;
 use crate::host::units;
 use crate::model::{Places, SetupStep};
 use crate::profile::{self, HostFacts, Profile, SetupFacts};
-use crate::sys::{command, groups};
+use crate::sys::{command, files, groups};
 
 /// Makes what is missing, a line each; with `--dry-run` only says so.
 pub fn run(places: &Places, args: &Setup, output: &mut Output) -> Ended {
@@ -20,6 +22,9 @@ pub fn run(places: &Places, args: &Setup, output: &mut Output) -> Ended {
     }
     if args.system {
         write_units(places, args.dry_run, output)?;
+    }
+    if let Some(folder) = &args.utils {
+        write_utils(folder, args.dry_run, output)?;
     }
     let collected = profile::collect(&[places.profiles(), places.ad_hoc_profiles()]);
     let readings: Vec<_> =
@@ -74,6 +79,46 @@ fn take(step: &SetupStep, is_dry: bool, output: &mut Output) -> Result<(), Failu
     apply(step).map_err(|e| {
         Failure::failed(format!("{e}; what was done stays, and \"swrun setup\" goes on from there"))
     })
+}
+
+/// What operators had for PM2: each is one line of shell.
+const UTILS: [(&str, &str); 3] = [
+    ("swrun.errors.view", include_str!("../../../utils/swrun.errors.view")),
+    ("swrun.logs.flush", include_str!("../../../utils/swrun.logs.flush")),
+    ("swrun.restart", include_str!("../../../utils/swrun.restart")),
+];
+
+/// Writes those of [`UTILS`] that are missing; the folder must be root's, who runs what is in it.
+fn write_utils(folder: &Path, is_dry: bool, output: &mut Output) -> Result<(), Failure> {
+    let failed = |path: &Path, error: std::io::Error| {
+        Failure::failed(format!("could not write \"{}\": {error}", path.display()))
+    };
+    let folder = std::path::absolute(folder).map_err(|error| failed(folder, error))?;
+    if !folder.exists() {
+        let (path, owner) = (folder.clone(), "root".to_owned());
+        take(&SetupStep::MakeFolder { path, owner, mode: 0o755 }, is_dry, output)?;
+    }
+    if folder.exists()
+        && let Some((place, why)) =
+            files::changed_by_others(&folder).map_err(|e| failed(&folder, e))?
+    {
+        return Err(Failure::failed(format!(
+            "\"{}\" is no place for programs of root's: \"{}\" can be changed by {why}",
+            folder.display(),
+            place.display()
+        )));
+    }
+    for (name, text) in UTILS {
+        let path = folder.join(name);
+        if path.symlink_metadata().is_ok() {
+            continue;
+        }
+        output.line(&format!("write \"{}\"", path.display()))?;
+        if !is_dry {
+            files::replace(&path, text.as_bytes(), 0o755).map_err(|e| failed(&path, e))?;
+        }
+    }
+    output.flush()
 }
 
 /// The units of systemd that are missing, and has it take them up.
