@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod clean;
+pub mod cron;
 pub mod dotenv;
 pub mod history;
 pub mod journal;

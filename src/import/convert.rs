@@ -46,6 +46,9 @@ pub fn convert(app: App, kind: Kind, facts: &Facts<'_>) -> Draft {
     if let Some(variable) = variable.filter(|name| name != "NODE_APP_INSTANCE") {
         draft.set("", "instance-var", variable);
     }
+    if let Some(line) = app.keys.get("cron_restart").and_then(take::scalar) {
+        cron(&mut draft, &line);
+    }
     if app.keys.get("wait_ready").and_then(take::truth) == Some(true) {
         draft.set("", "ready", "message");
     }
@@ -58,6 +61,7 @@ pub fn convert(app: App, kind: Kind, facts: &Facts<'_>) -> Draft {
     limits(&mut draft, &app);
     restart(&mut draft, &app);
     stop(&mut draft, &app);
+    watch(&mut draft, &app);
     say_what_is_dropped(&mut draft, &app, kind);
     draft
 }
@@ -308,6 +312,62 @@ fn stop(draft: &mut Draft, app: &App) {
     if app.keys.get("treekill").and_then(take::truth) == Some(false) {
         draft.note("treekill", "all that an app has started ends with it");
     }
+}
+
+/// PM2's line may have seconds before the rest; 0 is none.
+fn cron(draft: &mut Draft, line: &str) {
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    match fields.as_slice() {
+        [] | ["0"] => {}
+        ["0", rest @ ..] if rest.len() == 5 => draft.set("", "cron", rest.join(" ")),
+        [_, rest @ ..] if rest.len() == 5 => {
+            draft.set("", "cron", rest.join(" "));
+            draft.note("cron_restart", "has seconds, which a crontab has not: they are left out");
+        }
+        _ => draft.set("", "cron", line),
+    }
+}
+
+fn watch(draft: &mut Draft, app: &App) {
+    let paths = match app.keys.get("watch") {
+        Some(Value::Bool(true)) => vec![".".to_owned()],
+        Some(Value::String(text)) if text == "true" => vec![".".to_owned()],
+        Some(value @ (Value::Array(_) | Value::String(_))) => {
+            take::words(value).unwrap_or_default()
+        }
+        _ => return,
+    };
+    if paths.is_empty() {
+        return;
+    }
+    draft.set("watch", "paths", paths);
+    let ignored = app.keys.get("ignore_watch").and_then(take::words).unwrap_or_default();
+    let (names, others): (Vec<String>, Vec<String>) = ignored.into_iter().partition(|pattern| {
+        !pattern.contains(['/', '\\', '[', '(', '^', '$', '{']) && !pattern.contains("**")
+    });
+    if !others.is_empty() {
+        let text = format!(
+            "names of files and folders are ignored, not paths or expressions: {} are left out",
+            others.join(", ")
+        );
+        draft.note("ignore_watch", text);
+    }
+    if !names.is_empty() {
+        let own = ["node_modules", ".git"].map(str::to_owned);
+        let all: Vec<String> =
+            own.into_iter().filter(|own| !names.contains(own)).chain(names.clone()).collect();
+        draft.set("watch", "ignore", all);
+    }
+    if let Some(delay) =
+        app.keys.get("watch_delay").and_then(take::time).filter(|delay| !delay.is_zero())
+    {
+        draft.set(
+            "watch",
+            "delay",
+            format_millis(delay.clamp(Duration::from_millis(50), Duration::from_secs(60))),
+        );
+    }
+    draft.note("watch", "what the app may write (\"writable\") never counts");
 }
 
 fn format_millis(time: Duration) -> String {

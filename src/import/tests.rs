@@ -171,12 +171,21 @@ fn commands_are_what_pm2_would_start() {
 #[test]
 fn words_of_readiness_and_numbers_are_carried_over() {
     let draft = one(
-        r#"[{script: "x.js", wait_ready: true, instance_var: "WORKER", autorestart: false, cron: "0 3 * * *"}]"#,
+        r#"[{script: "x.js", wait_ready: true, instance_var: "WORKER", autorestart: false, cron: "0 0 3 * * *",
+        watch: ["src", "index.js"], ignore_watch: ["*.log", "[/\\]cache"], watch_delay: 1000}]"#,
     );
     assert_eq!(text(&draft, "", "ready"), "\"message\"");
     assert_eq!(text(&draft, "", "instance-var"), "\"WORKER\"");
     assert_eq!(text(&draft, "restart", "policy"), "\"never\"");
-    assert_eq!(notes_of(&draft, "cron_restart").len(), 1);
+    assert_eq!(text(&draft, "", "cron"), "\"0 3 * * *\"");
+    assert_eq!(text(&draft, "watch", "paths"), "[\"src\", \"index.js\"]");
+    assert_eq!(text(&draft, "watch", "ignore"), "[\"node_modules\", \".git\", \"*.log\"]");
+    assert_eq!(text(&draft, "watch", "delay"), "\"1s\"");
+    assert_eq!(notes_of(&draft, "ignore_watch").len(), 1);
+    let seconds = one(r#"[{script: "x.js", cron_restart: "30 0 3 * * *", watch: true}]"#);
+    assert_eq!(text(&seconds, "", "cron"), "\"0 3 * * *\"");
+    assert_eq!(notes_of(&seconds, "cron_restart").len(), 1);
+    assert_eq!(text(&seconds, "watch", "paths"), "[\".\"]");
     let plain = one(r#"[{script: "x.js", wait_ready: false, instance_var: "NODE_APP_INSTANCE"}]"#);
     assert!(plain.get("", "ready").is_none() && plain.get("", "instance-var").is_none());
 }

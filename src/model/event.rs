@@ -37,6 +37,7 @@ impl EventKind {
             | Self::Upgraded { .. }
             | Self::Backoff { .. }
             | Self::Adopted { .. }
+            | Self::Note { .. }
             | Self::Reloaded { reason: None } => None,
         }
     }
@@ -143,6 +144,11 @@ pub enum EventKind {
     },
     /// The verdict on its memory got worse, or it is well again.
     Leak(LeakStatus),
+    /// What is done by itself, and why.
+    Note {
+        /// What.
+        text: String,
+    },
     /// Something an operator should know.
     Warning {
         /// What.

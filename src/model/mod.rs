@@ -18,6 +18,7 @@ mod size;
 mod spec;
 mod status;
 mod usage;
+mod watch;
 
 pub use cause::{Cause, LastExit};
 pub use duration::{format_duration, parse_duration};
@@ -44,3 +45,4 @@ pub use status::{
     PortLine, PortStatus, PortsDocument, RunnerStatus, STATUS_SCHEMA, StatusDocument,
 };
 pub use usage::{Resources, Usage, UsageSpan};
+pub use watch::{IGNORED, WatchRules};

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{EnvName, LeakRules, LogRules, Network, Notify, Sandbox, StopSignal};
+use super::{EnvName, LeakRules, LogRules, Network, Notify, Sandbox, StopSignal, WatchRules};
 
 /// The version of the saved spec; a monitor refuses another.
 pub const SPEC_SCHEMA: u32 = 1;
@@ -75,6 +75,12 @@ pub struct EnvSpec {
     /// The variable that tells an instance its number among them, from 0.
     #[serde(default = "default_instance_var")]
     pub instance_var: String,
+    /// When it is restarted in any case: a line of a crontab.
+    #[serde(default)]
+    pub cron: Option<String>,
+    /// Files whose change restarts it.
+    #[serde(default)]
+    pub watch: Option<WatchRules>,
     /// Start at boot, for an environment never seen before.
     pub autostart: bool,
     /// A digest of the profile's text, to tell that the file was edited since.
@@ -261,6 +267,8 @@ pub fn spec_for_tests(name: &str) -> EnvSpec {
         notify: None,
         ready: Ready::Ports,
         instance_var: default_instance_var(),
+        cron: None,
+        watch: None,
         autostart: true,
         profile_digest: String::new(),
     }

@@ -388,6 +388,7 @@ impl Monitor {
             self.pending.push_back(Event::Unblocked);
         }
         self.samples.look_soon();
+        self.keep_watching();
         self.write_event(None, EventKind::Upgraded { from });
         let (client, call) = asked;
         self.control.reply(client, call, Reply::Done);

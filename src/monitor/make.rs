@@ -171,6 +171,9 @@ impl Monitor {
             reload_failed: None,
             told_of_no_refusals: false,
             has_started: true,
+            cron: None,
+            changes: None,
+            watch_failed: None,
             signals,
         };
         if let Some(text) = trouble {

@@ -219,13 +219,16 @@ impl Monitor {
         if !is_steady {
             return;
         }
-        let text = match self.can_reload() {
+        let event = match self.can_reload() {
             Ok(()) => {
                 self.pending.push_back(Event::Reload);
-                "it is reloaded, since it leaks and this is a quiet minute".to_owned()
+                let text = "it is reloaded, since it leaks and this is a quiet minute".to_owned();
+                EventKind::Note { text }
             }
-            Err(why) => format!("it leaks, and cannot be reloaded: {why}"),
+            Err(why) => {
+                EventKind::Warning { text: format!("it leaks, and cannot be reloaded: {why}") }
+            }
         };
-        self.write_event(None, EventKind::Warning { text });
+        self.write_event(None, event);
     }
 }

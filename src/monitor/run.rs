@@ -13,7 +13,9 @@ use nix::sys::signalfd::SignalFd;
 use sd_notify::NotifyState;
 
 use super::blocked::Blocked;
+use super::changes::Changes;
 use super::control::{Client, Control};
+use super::cron::Cron;
 use super::holder::Told;
 use super::instance::{Remains, Running};
 use super::listeners::Listeners;
@@ -28,7 +30,7 @@ use super::start::Starter;
 use crate::cgroup::Driver;
 use crate::formats::memory_file::{self, Memory};
 use crate::lifecycle::{Environment, Event, Rules};
-use crate::model::{EnvName, EnvSpec, LastExit, Places};
+use crate::model::{EnvName, EnvSpec, LastExit, Places, WatchRules};
 use crate::ports::Tenant;
 use crate::sys::{clock, memory};
 use crate::wire::keep::ReloadFailed;
@@ -100,6 +102,12 @@ pub struct Monitor {
     pub(super) told_of_no_refusals: bool,
     /// Something was started, and what that took is not given back yet.
     pub(super) has_started: bool,
+    /// The next restart at a set time.
+    pub(super) cron: Option<Cron>,
+    /// The files whose change restarts it.
+    pub(super) changes: Option<Changes>,
+    /// Rules by which they could not be watched.
+    pub(super) watch_failed: Option<WatchRules>,
     pub(super) signals: SignalFd,
 }
 
@@ -142,7 +150,10 @@ impl Monitor {
                 self.step(&event);
             }
         }
+        self.look_at_cron();
+        self.look_at_changes();
         self.step(&Event::Tick);
+        self.keep_watching();
         self.retire_listeners();
         self.tell_holders();
         for event in self.refusals.due(clock::monotonic()) {
@@ -245,6 +256,8 @@ impl Monitor {
             .chain(self.probe.as_ref().map(Probe::next_due))
             .chain(self.blocked.as_ref().map(|blocked| blocked.next_look.0))
             .chain(self.refusals.next_due())
+            .chain(self.next_cron())
+            .chain(self.changes_due())
             .chain(self.logs.next_due(&self.spec.logs))
             .chain(match self.busy_until() {
                 Some(end) => Some(end),
@@ -270,6 +283,9 @@ impl Monitor {
         }
         if let Some(packer) = self.logs.packer() {
             sources.push((Source::Packer, packer, PollFlags::POLLIN));
+        }
+        if let Some(changes) = self.changes_source() {
+            sources.push((Source::Changes, changes, PollFlags::POLLIN));
         }
         if let Some(telling) = self.telling.source() {
             sources.push((Source::Telling, telling, PollFlags::POLLIN));
@@ -330,6 +346,7 @@ impl Monitor {
                 Source::Err(id) => self.pump(id, Output::Err),
                 Source::Packer => self.logs.take_packer(),
                 Source::Telling => self.take_told(),
+                Source::Changes => self.take_changes(),
                 Source::Report(id) => self.take_reports(id),
                 Source::Calls(id) => self.answer_call(id),
                 Source::Words(id) => self.take_words(id),
@@ -376,6 +393,7 @@ enum Source {
     Err(u32),
     Packer,
     Telling,
+    Changes,
     Report(u32),
     Calls(u32),
     Words(u32),

@@ -20,7 +20,7 @@ use super::values::{self, Unfit};
 use super::walk::{Section, Walk, article};
 use crate::model::{
     self, EnvName, Health, LeakAction, LeakRules, LogRules, Network, OnFull, Port, Ready, Restart,
-    RestartPolicy, Sandbox, Stop, StopSignal,
+    RestartPolicy, Sandbox, Stop, StopSignal, WatchRules,
 };
 
 /// A value and where it stands.
@@ -76,6 +76,10 @@ pub struct Profile {
     pub ready: Ready,
     /// The variable with the number of an instance.
     pub instance_var: String,
+    /// When it is restarted in any case.
+    pub cron: Option<String>,
+    /// `[watch]`.
+    pub watch: Option<WatchRules>,
     /// Start at boot, for an environment never seen before.
     pub autostart: bool,
     /// `[env]`. The values are secrets: never shown.
@@ -228,6 +232,7 @@ fn profile(
     let instances = walk.value(top, "instances", |v| values::integer32(v, 1, 64));
     let instance_var = walk.value(top, "instance-var", values::variable);
     let ready = walk.value(top, "ready", |v| values::one_of(v, ["ports", "message", "notify"]));
+    let cron = walk.value(top, "cron", values::cron);
     let autostart = walk.value(top, "autostart", values::boolean);
     let env = env(walk, top);
     let limits = limits(walk, top);
@@ -239,6 +244,7 @@ fn profile(
     let logs = logs(walk, top);
     let leak = leak(walk, top);
     let notify = notify::notify(walk, top);
+    let watch = watch(walk, top);
     let base = base.or_else(|| cwd.clone());
     claims.name.clone_from(&name);
     claims.target.clone_from(&target);
@@ -269,6 +275,8 @@ fn profile(
             _ => Ready::Ports,
         },
         instance_var: instance_var.map_or_else(model::default_instance_var, |name| name.value),
+        cron: cron.map(|cron| cron.value),
+        watch,
         autostart: autostart.is_none_or(|autostart| autostart.value),
         env,
         limits,
@@ -450,6 +458,23 @@ fn health(walk: &mut Walk<'_>, top: Section<'_, '_>) -> Option<Health> {
         walk.error(at, "\"http\" in [health] is missing", Some(hint));
     }
     http.map(|http| Health { http: http.value })
+}
+
+fn watch(walk: &mut Walk<'_>, top: Section<'_, '_>) -> Option<WatchRules> {
+    let section = walk.section(top, "watch");
+    let paths = walk.list(section, "paths", values::path_in_base);
+    let ignore = walk.list(section, "ignore", values::string);
+    let delay = walk.value(section, "delay", values::watch_delay);
+    // A section of comments alone asks for nothing.
+    if let Some(at) = section.lacks("paths").filter(|_| ignore.is_some() || delay.is_some()) {
+        walk.error(at, "\"paths\" in [watch] is missing", Some("as in paths = [\"src\"]"));
+    }
+    let words = |list: At<Vec<At<String>>>| list.value.into_iter().map(|word| word.value).collect();
+    Some(WatchRules {
+        paths: paths?.value.into_iter().map(|path| path.value).collect(),
+        ignore: ignore.map_or_else(|| model::IGNORED.map(str::to_owned).into(), words),
+        delay: delay.map_or(Duration::from_millis(300), |delay| delay.value),
+    })
 }
 
 fn logs(walk: &mut Walk<'_>, top: Section<'_, '_>) -> LogRules {

@@ -127,6 +127,8 @@ fn spec(
         notify: None,
         ready: profile.ready,
         instance_var: profile.instance_var.clone(),
+        cron: profile.cron.clone(),
+        watch: profile.watch.clone(),
         autostart: profile.autostart,
         profile_digest: profile.digest.clone(),
     }

@@ -37,7 +37,7 @@ const BOOLEAN: &str = "true or false";
 const STRINGS: &str = "a list of strings";
 
 /// All keys that this version knows; those of `[env]` are the operator's own.
-pub const KEYS: [Key; 43] = [
+pub const KEYS: [Key; 47] = [
     key(
         "",
         "name",
@@ -120,6 +120,14 @@ pub const KEYS: [Key; 43] = [
         "\"message\"",
         "\"ports\"",
         "when an instance counts as up: once it listens on its ports, and for \"message\" has said process.send(\"ready\") too, for \"notify\" READY=1 (sd_notify)",
+    ),
+    key(
+        "",
+        "cron",
+        STRING,
+        "\"0 3 * * *\"",
+        "never",
+        "when it is restarted in any case: minute, hour, day of the month, month, day of the week (crontab(5)), in the host's time zone or in one that stands behind them",
     ),
     key(
         "",
@@ -319,17 +327,43 @@ pub const KEYS: [Key; 43] = [
         "\"10s\"",
         "how long it may take; then it is killed",
     ),
+    key(
+        "watch",
+        "paths",
+        STRINGS,
+        "[\"src\"]",
+        "none: no [watch], nothing is watched",
+        "folders and files, relative to base, whose change restarts it; what the app may write never counts",
+    ),
+    key(
+        "watch",
+        "ignore",
+        STRINGS,
+        "[\"node_modules\", \".git\", \"*.log\"]",
+        "[\"node_modules\", \".git\"]",
+        "names of files and folders that do not count; \"*\" stands for any part of one",
+    ),
+    key(
+        "watch",
+        "delay",
+        STRING,
+        "\"300ms\"",
+        "\"300ms\"",
+        "how long nothing must change before the restart",
+    ),
 ];
 
 /// The sections of [`KEYS`], and the operator's own.
-pub(super) const SECTIONS: [&str; 10] =
-    ["env", "limits", "restart", "stop", "health", "network", "sandbox", "logs", "leak", "notify"];
+pub(super) const SECTIONS: [&str; 11] = [
+    "env", "limits", "restart", "stop", "health", "network", "sandbox", "logs", "leak", "notify",
+    "watch",
+];
 
 /// What later versions are to know; until then it is refused rather than silently not done.
-const LATER: [&str; 4] = ["deploy", "watch", "cron", "access"];
+const LATER: [&str; 2] = ["deploy", "access"];
 
 /// How others name the same thing, where no spelling is near: PM2's ecosystem file, systemd.
-const ELSEWHERE: [(&str, &str); 16] = [
+const ELSEWHERE: [(&str, &str); 18] = [
     ("script", "command"),
     ("args", "command"),
     ("exec", "command"),
@@ -345,6 +379,8 @@ const ELSEWHERE: [(&str, &str); 16] = [
     ("max_restarts", "give-up-after"),
     ("nofile", "open-files"),
     ("wait_ready", "ready"),
+    ("cron_restart", "cron"),
+    ("ignore_watch", "ignore"),
     ("instance_var", "instance-var"),
 ];
 

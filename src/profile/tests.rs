@@ -97,7 +97,8 @@ fn every_slip_has_its_place_and_its_hint() {
             29,
             ["\"ptrase\" is no system call of Linux", "as in allow-syscalls"],
         ),
-        ("cron = \"* * * * *\"", 6, 1, ["\"cron\" is not yet known", "leave it out"]),
+        ("access = \"x\"", 6, 1, ["\"access\" is not yet known", "leave it out"]),
+        ("cron = \"0 3 * *\"", 6, 8, ["is no line of a crontab", "every night at three"]),
         ("instances = \"2\"", 6, 13, ["is a string, expected an integer", "instances = 1"]),
         ("instances = 0", 6, 13, ["\"0\" is out of range: 1 to 64", ""]),
         ("instances = 65", 6, 13, ["\"65\" is out of range", ""]),
@@ -267,6 +268,7 @@ fn the_reader_knows_every_key_of_the_schema_and_its_examples() {
         // Without a command the others of its section have no meaning.
         let needed = match (key.section, key.name) {
             ("notify", "user" | "events" | "within") => "command = [\"/bin/true\"]\n",
+            ("watch", "ignore" | "delay") => "paths = [\"src\"]\n",
             _ => "",
         };
         let example = format!("{sound}{section}{needed}{} = {}\n", key.name, key.example);

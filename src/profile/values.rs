@@ -273,6 +273,27 @@ pub(super) fn policy(value: &DeValue<'_>) -> Fit<RestartPolicy> {
     }
 }
 
+/// A line of a crontab.
+pub(super) fn cron(value: &DeValue<'_>) -> Fit<String> {
+    let line = string(value)?;
+    crate::formats::cron::check(&line).map_err(|why| {
+        Unfit::hinted(
+            format!("{} is no line of a crontab: {}", quoted(&line), why.replace('\n', " ")),
+            "five fields, as in cron = \"0 3 * * *\" (every night at three)",
+        )
+    })?;
+    Ok(line)
+}
+
+/// The pause after a change.
+pub(super) fn watch_delay(value: &DeValue<'_>) -> Fit<Duration> {
+    let delay = duration(value)?;
+    if (Duration::from_millis(50)..=Duration::from_secs(60)).contains(&delay) {
+        return Ok(delay);
+    }
+    Err(Unfit::hinted("it is too short, or too long".to_owned(), "from \"50ms\" to \"1m\""))
+}
+
 /// The name of a variable, as a shell takes it.
 pub(super) fn variable(value: &DeValue<'_>) -> Fit<String> {
     let name = string(value)?;

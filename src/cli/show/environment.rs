@@ -172,6 +172,13 @@ impl Page {
         self.value("stop", format!("{signal}, then all is killed after {grace}"));
         let health = spec.health.as_ref().map_or("not checked", |health| health.http.as_str());
         self.value("health", health);
+        if let Some(cron) = &spec.cron {
+            self.value("cron", cron);
+        }
+        if let Some(watch) = &spec.watch {
+            let paths: Vec<_> = watch.paths.iter().map(|path| path.to_string_lossy()).collect();
+            self.value("watch", paths.join(", "));
+        }
         match spec.ready {
             Ready::Ports => {}
             Ready::Message => self.value("ready", "once it has said process.send(\"ready\")"),
@@ -346,6 +353,8 @@ mod tests {
             notify: None,
             ready: Ready::Ports,
             instance_var: crate::model::default_instance_var(),
+            cron: None,
+            watch: None,
             autostart: true,
             profile_digest: String::new(),
         };

@@ -134,6 +134,7 @@ pub fn event(event: &Event) -> String {
             often(*times)
         ),
         EventKind::Leak(leak) => format!("memory: {}", leak::sentence(leak)),
+        EventKind::Note { text } => clean(text).into_owned(),
         EventKind::Warning { text } => format!("warning: {}", clean(text)),
     };
     format!("{of}{what}")
