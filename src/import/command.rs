@@ -47,7 +47,9 @@ pub fn set(draft: &mut Draft, app: &App, kind: Kind, facts: &Facts<'_>) -> PathB
         command.extend(["bash".to_owned(), "-c".to_owned(), script]);
     } else {
         let path = tidy(&cwd.join(&script));
-        let is_program = !script.contains('/') && !(facts.is_file)(&path);
+        // A file that is not there (yet) is one all the same, by its name.
+        let is_program =
+            !script.contains('/') && by_extension(&script).is_none() && !(facts.is_file)(&path);
         let named = value("exec_interpreter").and_then(take::text);
         let interpreter = named.or_else(|| by_extension(&script).map(str::to_owned));
         let interpreter = interpreter.filter(|name| name != "none" && !is_program);
@@ -65,7 +67,11 @@ pub fn set(draft: &mut Draft, app: &App, kind: Kind, facts: &Facts<'_>) -> PathB
                 command.push(beneath(&path, &cwd));
             }
             None if is_program => command.push(program(&script, facts, &mut shares)),
-            None => command.push(beneath(&path, &cwd)),
+            // One without a slash would be looked for in PATH.
+            None => command.push(match beneath(&path, &cwd) {
+                word if word.contains('/') => word,
+                word => format!("./{word}"),
+            }),
         }
         if !options.is_empty() {
             draft.note("node_args", "there is no interpreter that they could be for");
@@ -129,7 +135,6 @@ fn is_shown(path: &Path) -> bool {
 /// The path from `cwd`, where it lies beneath.
 fn beneath(path: &Path, cwd: &Path) -> String {
     match path.strip_prefix(cwd) {
-        // A word without a slash would be looked for in PATH where it is the program.
         Ok(rest) if !rest.as_os_str().is_empty() => rest.to_string_lossy().into_owned(),
         _ => path.to_string_lossy().into_owned(),
     }

@@ -122,7 +122,7 @@ fn user(draft: &mut Draft, app: &App, kind: Kind, cwd: &Path, facts: &Facts<'_>)
     found.unwrap_or_else(|| {
         draft.note(
             "user",
-            "it ran as root, as no app does here: it gets a number of its own, for which its files must be readable; or name a user of its own (--user)",
+            "its folder is root's, and no app runs as root: it gets a number of its own, for which its files must be readable; or name a user of its own (--user)",
         );
         "auto".to_owned()
     })

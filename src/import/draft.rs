@@ -126,6 +126,17 @@ pub fn set_apart(drafts: &mut [Draft]) {
         }
         draft.values.insert(0, ("", "name".to_owned(), draft.name.to_string().into()));
     }
+    let mut folders: BTreeMap<String, EnvName> = BTreeMap::new();
+    for draft in drafts.iter_mut() {
+        let folder = draft.get("", "cwd").and_then(toml::Value::as_str).unwrap_or_default();
+        match folders.get(folder).cloned() {
+            Some(other) => draft.note(
+                "cwd",
+                format!("is that of \"{other}\" too, and an environment has a folder and a user of its own: give this one a copy of the folder"),
+            ),
+            None => drop(folders.insert(folder.to_owned(), draft.name.clone())),
+        }
+    }
     let targets: Vec<Option<EnvName>> = drafts.iter().map(|draft| draft.name.target()).collect();
     for (at, draft) in drafts.iter_mut().enumerate() {
         let Some(target) = &targets[at] else { continue };

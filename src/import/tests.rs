@@ -144,7 +144,7 @@ fn commands_are_what_pm2_would_start() {
         (r#"{script: "a.py"}"#, r#"["python3", "a.py"]"#),
         (r#"{script: "npm", args: "start"}"#, r#"["npm", "start"]"#),
         (r#"{script: "npm run serve"}"#, r#"["bash", "-c", "npm run serve"]"#),
-        (r#"{script: "./server.bin", interpreter: "none"}"#, r#"["server.bin"]"#),
+        (r#"{script: "./server.bin", interpreter: "none"}"#, r#"["./server.bin"]"#),
         (
             r#"{script: "x.js", interpreter: "/usr/local/bin/node"}"#,
             r#"["/usr/local/bin/node", "x.js"]"#,
@@ -161,6 +161,13 @@ fn commands_are_what_pm2_would_start() {
     ] {
         assert_eq!(text(&one(&format!("[{app}]")), "", "command"), command, "{app}");
     }
+    // Two apps of one folder: said, since an environment has one of its own.
+    let both = imported(
+        Format::Json,
+        r#"[{script: "a.js", name: "a"}, {script: "b.js", name: "b"}]"#,
+        None,
+    );
+    assert!(both.drafts[1].notes.iter().any(|note| note.text.contains("is that of \"a\" too")));
     let outside = one(r#"[{script: "x.ts"}]"#);
     assert_eq!(text(&outside, "", "read-only"), r#"["/opt/bun"]"#);
     assert_eq!(text(&outside, "", "cwd"), "\"/opt/shop\"");

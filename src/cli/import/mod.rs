@@ -114,9 +114,6 @@ fn check(places: &Places, drafts: &mut [Draft], source: &str) -> Checked {
 fn report(kind: Kind, drafts: &[Draft], beside: &[String], checked: &Checked, places: &Places) {
     for draft in drafts {
         let mut text = format!("{}:", draft.name);
-        for note in &draft.notes {
-            let _ = write!(text, "\n  {}: {}", clean(&note.key), clean(&note.text));
-        }
         if !draft.secrets.is_empty() {
             let names: Vec<_> = draft.secrets.keys().map(|name| clean(name)).collect();
             let _ = write!(
