@@ -1,7 +1,7 @@
-//! Writes what is made of the command line itself: a manual page for each command, completions for shells.
+//! Writes what is made of the command line itself: a manual page for each command, that of the profile, completions for shells.
 //!
 //! ```text
-//! cargo run --example docs -- FOLDER     FOLDER/man/*.1, FOLDER/completions/{swrun.bash,_swrun,swrun.fish}
+//! cargo run --example docs -- FOLDER     FOLDER/man/*.1, swrun-profile.5, FOLDER/completions/{swrun.bash,_swrun,swrun.fish}
 //! ```
 
 use std::path::PathBuf;
@@ -17,6 +17,7 @@ fn main() -> std::io::Result<()> {
     }
     let command = swrun::cli::command();
     clap_mangen::generate_to(command.clone(), &man)?;
+    std::fs::write(man.join("swrun-profile.5"), swrun::profile::manual())?;
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
         clap_complete::generate_to(shell, &mut command.clone(), "swrun", &completions)?;
     }
