@@ -122,6 +122,31 @@ fn the_line_of_today_starts_it() {
     bed.end();
 }
 
+/// `-t test` is "backend-test" as long as nothing else is called so.
+#[test]
+fn the_end_of_a_name_is_a_target_until_somebody_has_that_name() {
+    if !has_node() {
+        return;
+    }
+    let bed = Bed::running();
+    let app = backend(&bed, "backend-test");
+    let line = format!("swrun start {}/index.js --name backend-test", app.home.display());
+    ok(&shell(&bed, &line, &[]));
+    assert_eq!(bed.status(&app)["target"], "test");
+    ok(&shell(&bed, "swrun restart -t test", &[]));
+    let other = bed.app("test");
+    bed.probe(&other, "");
+    ok(&shell(&bed, "swrun start test", &[]));
+    assert_eq!(bed.status(&other)["state"], "online");
+    assert_eq!(bed.status(&app)["target"], serde_json::Value::Null);
+    ok(&shell(&bed, "swrun restart backend-test && swrun stop -t test", &[]));
+    assert_eq!(
+        (&bed.status(&app)["state"], &bed.status(&other)["state"]),
+        (&"online".into(), &"stopped".into())
+    );
+    bed.end();
+}
+
 #[test]
 fn the_port_follows_what_the_app_is_told() {
     if !has_node() {

@@ -8,6 +8,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::{Mutex, PoisonError};
 
 use bed::{Bed, texts};
 use serde_json::Value;
@@ -87,6 +88,7 @@ fn words_sizes_and_times_are_read_as_pm2_reads_them() {
         variable: &|_| None,
         owner: &|_| None,
         is_file: &|_| true,
+        is_binary: &|_| false,
         program: &|_| None,
     };
     for app in [
@@ -258,8 +260,20 @@ module.exports = { apps: [{
 }] };
 "#;
 
+/// Evaluations make groups beside those of any bed, so those that look for them are not made at once.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// Groups that evaluations have left, in any hierarchy.
+fn groups_of_imports() -> usize {
+    let folders =
+        ["", "/unified", "/memory", "/pids", "/cpu"].map(|name| format!("/sys/fs/cgroup{name}"));
+    let entries = folders.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten();
+    entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("swrun-import")).count()
+}
+
 #[test]
 fn a_program_says_what_it_says_in_a_cage() {
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let bed = Bed::new();
     let folder = folder(&bed, "curious", USER);
     write(&folder.join("names.json"), "[1]");
@@ -289,6 +303,7 @@ fn a_program_says_what_it_says_in_a_cage() {
     assert_eq!(value("INHERITED"), "none");
     assert!(!folder.join("x").exists());
     assert!(bed.groups().is_empty());
+    assert_eq!(groups_of_imports(), 0, "its cgroup is gone");
 
     // As a user of the operator's choice.
     let as_user = import(&bed, &file, &["--user", &USER.to_string()]);
@@ -304,6 +319,7 @@ fn a_program_says_what_it_says_in_a_cage() {
 
 #[test]
 fn a_program_that_is_not_to_be_trusted_is_refused() {
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let bed = Bed::new();
     let folder = folder(&bed, "bad", USER);
     let file = folder.join("ecosystem.config.cjs");
@@ -329,7 +345,7 @@ fn a_program_that_is_not_to_be_trusted_is_refused() {
         ("process.exit(0);", "it ended before it said anything"),
         ("require('child_process').execSync('sleep 60');", "it took more than 5 s"),
         ("module.exports = (", "SyntaxError"),
-        ("const keep = []; for (;;) keep.push(Buffer.alloc(1 << 24, 1));", "was not run"),
+        ("const keep = []; for (;;) keep.push(Buffer.alloc(1 << 24, 1));", "more than 512M"),
     ] {
         write(&file, program);
         let done = import(&bed, &file, &[]);
@@ -338,6 +354,7 @@ fn a_program_that_is_not_to_be_trusted_is_refused() {
         assert!(told.contains(said), "{program}: {told}");
     }
     assert_eq!(leftovers(), before, "its folder is gone");
+    assert_eq!(groups_of_imports(), 0, "its cgroup is gone");
     assert!(bed.groups().is_empty());
 
     write(&file, "module.exports = [];");

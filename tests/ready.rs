@@ -165,6 +165,16 @@ fn an_instance_has_its_number_and_who_replaces_it_has_it_too() {
     bed.ok(&["reload", "shop"]);
     bed.until(&app, "all new", all_up);
     assert_eq!(numbers(&bed, &app), [0, 1, 2]);
+    // Fewer: 0 is among them, whoever is the youngest.
+    kill(pid(&bed.status(&app)["instances"][0]));
+    bed.until(&app, "another in its place", |status| {
+        all_up(status) && status["restarts"] != before["restarts"]
+    });
+    bed.ok(&["scale", "shop", "2"]);
+    bed.until(&app, "two", |status| {
+        status["instances"].as_array().is_some_and(|list| list.len() == 2)
+    });
+    assert_eq!(numbers(&bed, &app), [0, 1]);
     bed.ok(&["upgrade", "shop"]);
     bed.ok(&["scale", "shop", "4"]);
     bed.until(&app, "four", |status| {

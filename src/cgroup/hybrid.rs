@@ -153,7 +153,7 @@ impl Driver for Hybrid {
     }
 
     fn join(&self, group: &Path, pid: u32) -> Result<(), CgroupError> {
-        self.tree.join(&self.tree.folder(group)?, pid)
+        self.tree.join(group, pid)
     }
 
     fn create_instance(&self, base: &Path, id: u32, limits: &Limits) -> Result<Entry, CgroupError> {

@@ -94,15 +94,23 @@ impl Tree {
             let freeze = base.join(group).join("cgroup.freeze");
             files::write_if_there(&freeze, "0", "thaw the cgroup with")?;
         }
-        self.join(&base.join("monitor"), own)?;
+        self.move_into(&base.join("monitor"), own)?;
         Ok(base)
     }
 
-    /// Makes the group of `folder` and moves `pid` into it.
+    /// Makes `group` and moves `pid` into it.
     ///
     /// # Errors
     /// The group could not be made, or the process not be moved.
-    pub fn join(&self, folder: &Path, pid: u32) -> Result<(), CgroupError> {
+    pub fn join(&self, group: &Path, pid: u32) -> Result<(), CgroupError> {
+        // The root itself is left alone, but a process may go back to it.
+        match group == Path::new("/") || group.as_os_str().is_empty() {
+            true => self.move_into(self.point(), pid),
+            false => self.move_into(&self.folder(group)?, pid),
+        }
+    }
+
+    fn move_into(&self, folder: &Path, pid: u32) -> Result<(), CgroupError> {
         files::make_all(self.point(), folder)?;
         files::write(&folder.join("cgroup.procs"), &pid.to_string(), "move a process with")
     }

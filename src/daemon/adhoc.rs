@@ -25,20 +25,7 @@ pub fn add(runner: &Rc<Runner>, ad_hoc: &AdHoc) -> Result<Rc<Entry>, String> {
             ));
         }
     }
-    let mut ad_hoc = ad_hoc.clone();
-    if ad_hoc.target.is_none() {
-        // `-t prod` means "backend-prod" as long as nothing else is called so.
-        let is_taken = |target: &EnvName| {
-            runner.entries().iter().any(|entry| {
-                let known = entry.known.borrow();
-                let other = known.as_ref().and_then(|known| known.target.as_deref());
-                entry.name != name && (entry.name == *target || other == Some(target.as_str()))
-            })
-        };
-        ad_hoc.target =
-            name.target().filter(|target| !is_taken(target)).map(|target| target.to_string());
-    }
-    add_text(runner, &name, &profile_text(&ad_hoc)?)
+    add_text(runner, &name, &profile_text(ad_hoc)?)
 }
 
 /// The same with the text of its profile.

@@ -166,6 +166,12 @@ fn select(
                 .filter(|entry| target_of(runner, entry).as_deref() == Some(target))
                 .collect();
         }
+        if found.is_empty() {
+            found = all
+                .iter()
+                .filter(|entry| understood_target(runner, entry).as_deref() == Some(target))
+                .collect();
+        }
         let may_see_all = is_allowed(peer, class, &[]);
         if !may_see_all && !found.iter().any(|entry| may(entry)) {
             // One answer for what is another's and for what is not there: names are nobody else's.
@@ -196,6 +202,22 @@ fn target_of(runner: &Rc<Runner>, entry: &Rc<Entry>) -> Option<String> {
     let known = entry.known.borrow().as_ref().map(|known| known.target.clone());
     // One whose profile has an error keeps the word that operators use for it.
     known.unwrap_or_else(|| saved_spec(runner, &entry.name)?.target)
+}
+
+/// What an environment without a profile file is called by the end of its name: `prod` means "backend-prod" as long as
+/// nothing else is called so.
+fn understood_target(runner: &Rc<Runner>, entry: &Rc<Entry>) -> Option<String> {
+    let is_ad_hoc = entry.known.borrow().as_ref().is_some_and(|known| known.is_ad_hoc);
+    let target = entry.name.target().filter(|_| is_ad_hoc)?;
+    let is_taken = runner.entries().iter().any(|other| {
+        let is_other = !Rc::ptr_eq(other, entry);
+        let named = target_of(runner, other);
+        is_other
+            && (other.name == target
+                || named.as_deref() == Some(target.as_str())
+                || named.is_none() && other.name.target().as_ref() == Some(&target))
+    });
+    (!is_taken).then(|| target.to_string())
 }
 
 pub fn saved_spec(runner: &Rc<Runner>, name: &EnvName) -> Option<EnvSpec> {
@@ -423,6 +445,7 @@ pub async fn environment(runner: &Rc<Runner>, entry: &Rc<Entry>) -> EnvironmentS
     };
     status.wanted = *entry.wanted.borrow();
     status.no_profile = !has_file;
+    status.target = status.target.or_else(|| understood_target(runner, entry));
     status
 }
 

@@ -203,28 +203,44 @@ impl Runner {
         for entry in running {
             tokio::task::spawn_local(keeper::keep(Rc::clone(self), entry));
         }
-        self.keep_resting(resting).await;
+        self.keep_resting(resting);
     }
 
     /// Starts the keepers of environments that nobody keeps yet, with the profiles as they were just read.
-    async fn keep_resting(self: &Rc<Self>, resting: Vec<Rc<Entry>>) {
-        for entry in &resting {
-            let known = entry.known.borrow().clone();
-            if *entry.wanted.borrow() != Wanted::Online {
-                continue;
-            }
-            let written = match known.filter(|known| known.spec.is_some()) {
-                Some(known) => orders::write_spec(self, entry, known).await,
-                // Its profile has an error, or has gone.
-                None => orders::renew_spec(self, entry).await,
-            };
-            if let Err(text) = written {
-                tracing::error!("{}: {text}", entry.name);
-            }
-        }
+    fn keep_resting(self: &Rc<Self>, resting: Vec<Rc<Entry>>) {
+        self.keep_numbers(resting.iter().filter_map(|entry| entry.known.borrow().clone()));
         self.reserve_ports();
+        // Each for itself: one whose user holds the reader of its .env up holds up no other.
         for entry in resting {
-            tokio::task::spawn_local(keeper::keep(Rc::clone(self), entry));
+            let runner = Rc::clone(self);
+            tokio::task::spawn_local(async move {
+                runner.renew_spec_of_wanted(&entry).await;
+                keeper::keep(runner, entry).await;
+            });
+        }
+    }
+
+    /// Writes the spec of an environment that its keeper is about to start, by its profile as it was just read.
+    async fn renew_spec_of_wanted(&self, entry: &Rc<Entry>) {
+        if *entry.wanted.borrow() != Wanted::Online {
+            return;
+        }
+        let known = entry.known.borrow().clone();
+        let written = match known.filter(|known| known.spec.is_some()) {
+            Some(known) => {
+                let is_looked_up = known.is_ad_hoc;
+                let written = orders::write_spec(self, entry, known).await;
+                if is_looked_up {
+                    // Its port may be that of its .env.
+                    self.reserve_ports();
+                }
+                written
+            }
+            // Its profile has an error, or has gone.
+            None => orders::renew_spec(self, entry).await,
+        };
+        if let Err(text) = written {
+            tracing::error!("{}: {text}", entry.name);
         }
     }
 
@@ -233,7 +249,7 @@ impl Runner {
         let before: Vec<EnvName> = self.environments.borrow().keys().cloned().collect();
         self.read_profiles();
         let new = self.entries().into_iter().filter(|entry| !before.contains(&entry.name));
-        self.keep_resting(new.collect()).await;
+        self.keep_resting(new.collect());
         tracing::info!("the profiles were read again: {}", self.summary());
     }
 
@@ -299,6 +315,21 @@ impl Runner {
     /// Every error of its file.
     pub fn resolve(&self, name: &EnvName) -> Result<Known, String> {
         profiles::resolve(&self.places, &self.state.borrow().auto_uids, name)
+    }
+
+    /// The same of many, saved at once; before any of them is waited for, so that no other is given one of these.
+    fn keep_numbers(&self, known: impl Iterator<Item = Known>) {
+        let numbers: Vec<_> =
+            known.filter_map(|known| Some((known.name, known.auto_uid?))).collect();
+        let is_kept =
+            |(name, uid): &(EnvName, u32)| self.state.borrow().auto_uids.get(name) == Some(uid);
+        if numbers.iter().all(is_kept) {
+            return;
+        }
+        let saved = self.change(|state| state.auto_uids.extend(numbers));
+        if let Err(text) = saved {
+            tracing::error!("{text}");
+        }
     }
 
     /// A number that an environment was given stays its own.

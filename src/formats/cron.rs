@@ -7,7 +7,10 @@ use cronexpr::{Crontab, FallbackTimezoneOption, MakeTimestamp, ParseOptions};
 /// # Errors
 /// What is wrong with it.
 pub fn check(text: &str) -> Result<(), String> {
-    parse(text).map(drop)
+    let line = parse(text)?;
+    // From any time on: a 30th of February is none.
+    let begin = MakeTimestamp::from_millisecond(0).map_err(|error| error.to_string())?;
+    line.find_next(begin).map(drop).map_err(|_| "it never comes".to_owned())
 }
 
 /// The first time after `after`, both in milliseconds since 1970; `None` where there is none.
@@ -50,8 +53,15 @@ mod tests {
 
     #[test]
     fn what_is_no_such_line_is_refused() {
-        for wrong in ["", "0 3 * *", "61 * * * *", "0 3 * * * Nowhere/Else", "@never", "a b c d e"]
-        {
+        for wrong in [
+            "",
+            "0 3 * *",
+            "61 * * * *",
+            "0 3 * * * Nowhere/Else",
+            "@never",
+            "0 0 30 2 *",
+            "a b c d e",
+        ] {
             assert!(check(wrong).is_err(), "{wrong}");
         }
         assert!(check("0 3 * * *").is_ok());

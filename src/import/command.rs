@@ -51,7 +51,10 @@ pub fn set(draft: &mut Draft, app: &App, kind: Kind, facts: &Facts<'_>) -> PathB
         let is_program =
             !script.contains('/') && by_extension(&script).is_none() && !(facts.is_file)(&path);
         let named = value("exec_interpreter").and_then(take::text);
-        let interpreter = named.or_else(|| by_extension(&script).map(str::to_owned));
+        // As PM2 has it: what is no binary and tells nothing by its name is node's (Express: bin/www).
+        let by_default = || (!is_program && !(facts.is_binary)(&path)).then_some("node");
+        let by_name = || by_extension(&script).or_else(by_default).map(str::to_owned);
+        let interpreter = named.or_else(by_name);
         let interpreter = interpreter.filter(|name| name != "none" && !is_program);
         let is_node = interpreter.as_deref().is_some_and(is_node);
         if is_on(value("source_map_support"))

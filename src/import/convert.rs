@@ -51,6 +51,10 @@ pub fn convert(app: App, kind: Kind, facts: &Facts<'_>) -> Draft {
     }
     if app.keys.get("wait_ready").and_then(take::truth) == Some(true) {
         draft.set("", "ready", "message");
+        draft.note(
+            "wait_ready",
+            "has no time-out here: an app that never says process.send(\"ready\") stays \"starting\"; leave \"ready\" out then",
+        );
     }
     if app.keys.get("autostart").and_then(take::truth) == Some(false) {
         draft.set("", "autostart", false);
@@ -153,6 +157,10 @@ fn environment(
     if let Some(value) = app.keys.get("env").filter(|value| !value.is_null()) {
         take(draft, "env", value);
     }
+    // As PM2 has it: over "env", and under the variables that were chosen.
+    if let Some(port) = app.keys.get("port").and_then(take::scalar) {
+        take(draft, "port", &serde_json::json!({ "PORT": port }));
+    }
     let chosen = facts.env_name.map(|name| format!("env_{name}"));
     for (key, value) in app.keys.iter().filter(|(key, _)| key.starts_with("env_")) {
         if Some(key) == chosen.as_ref() {
@@ -164,9 +172,6 @@ fn environment(
     }
     if let Some(chosen) = chosen.filter(|chosen| !app.keys.contains_key(chosen)) {
         draft.note(chosen, "is not in the file");
-    }
-    if let Some(port) = app.keys.get("port").and_then(take::scalar) {
-        all.entry("PORT".to_owned()).or_insert(port);
     }
     let mut own = BTreeMap::new();
     for (name, value) in all {

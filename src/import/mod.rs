@@ -43,6 +43,8 @@ pub struct Facts<'a> {
     pub owner: &'a dyn Fn(&Path) -> Option<String>,
     /// Whether there is a file at a path.
     pub is_file: &'a dyn Fn(&Path) -> bool,
+    /// Whether a file is a program of the machine's own (ELF).
+    pub is_binary: &'a dyn Fn(&Path) -> bool,
     /// A program of the operator's own, where the operator's shell finds it and no app does.
     pub program: &'a dyn Fn(&str) -> Option<PathBuf>,
 }

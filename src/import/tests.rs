@@ -16,6 +16,7 @@ fn imported(format: Format, text: &str, env: Option<&str>) -> Imported {
         variable: &|name| (name == "EDITOR_THEME").then(|| "dark".to_owned()),
         owner: &|folder| (!folder.starts_with("/srv/root")).then(|| "deploy".to_owned()),
         is_file: &|path| path.extension().is_some(),
+        is_binary: &|path| path.extension().is_some_and(|extension| extension == "bin"),
         program: &|name| (name == "bun").then(|| PathBuf::from("/opt/bun/bin/bun")),
     };
     let value = parse(format, text).expect("it can be read");
@@ -153,6 +154,8 @@ fn commands_are_what_pm2_would_start() {
             r#"{exec: "../y/z.js", interpreterArgs: "--inspect"}"#,
             r#"["node", "--inspect", "/opt/y/z.js"]"#,
         ),
+        (r#"{script: "./bin/www", node_args: "--x"}"#, r#"["node", "--x", "bin/www"]"#),
+        (r#"{script: "./own.bin"}"#, r#"["./own.bin"]"#),
         (r#"{command: "x.ts"}"#, r#"["/opt/bun/bin/bun", "x.ts"]"#),
         (
             r#"{script: "x.js", source_map_support: true}"#,

@@ -44,16 +44,38 @@ pub fn parse(format: Format, text: &str) -> Result<Value, String> {
     }
 }
 
-/// The deepest that lists and objects may lie in one another, brackets in texts counted too: the reader of JSON5 goes
-/// down as deep as its text does, whatever its stack has.
+/// The deepest that lists and objects may lie in one another: the reader of JSON5 goes down as deep as its text does,
+/// whatever its stack has.
 const DEEPEST: usize = 256;
 
 fn is_flat_enough(text: &str) -> Result<(), String> {
     let mut depth = 0_usize;
-    for byte in text.bytes() {
+    let mut bytes = text.bytes().peekable();
+    while let Some(byte) = bytes.next() {
         match byte {
             b'[' | b'{' => depth += 1,
             b']' | b'}' => depth = depth.saturating_sub(1),
+            // What is in a text or a comment is no bracket.
+            b'"' | b'\'' => {
+                while let Some(inner) = bytes.next().filter(|inner| *inner != byte) {
+                    if inner == b'\\' {
+                        bytes.next();
+                    }
+                }
+            }
+            b'/' if bytes.peek() == Some(&b'/') => {
+                while bytes.next().is_some_and(|inner| inner != b'\n' && inner != b'\r') {}
+            }
+            b'/' if bytes.peek() == Some(&b'*') => {
+                bytes.next();
+                let mut last = 0;
+                for inner in bytes.by_ref() {
+                    if (last, inner) == (b'*', b'/') {
+                        break;
+                    }
+                    last = inner;
+                }
+            }
             _ => {}
         }
         if depth > DEEPEST {
@@ -61,4 +83,26 @@ fn is_flat_enough(text: &str) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn brackets_count_where_they_are_brackets() {
+        for deep in [
+            "[".repeat(257),
+            "[\"]\",".repeat(60_000),
+            "[']',".repeat(300),
+            "[/*]*/".repeat(300),
+            "[//]\n".repeat(300),
+        ] {
+            let refused = parse(Format::Json, &deep);
+            assert!(refused.is_err_and(|why| why.contains("deep")), "{}", &deep[..20]);
+        }
+        let (square, curly) = ("[".repeat(300), "{".repeat(300));
+        let flat = format!("[\"{square}\", '\\'{curly}', 1 /* {square} */]");
+        assert!(parse(Format::Json, &flat).is_ok());
+    }
 }

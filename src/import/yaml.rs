@@ -14,6 +14,9 @@ const DEEPEST: usize = 64;
 /// The most values of a text, those that aliases repeat among them.
 const MOST: usize = 100_000;
 
+/// The most bytes of texts, those that aliases repeat among them.
+const MOST_BYTES: usize = 32 << 20;
+
 /// The first document of `text`.
 ///
 /// # Errors
@@ -37,6 +40,7 @@ struct Builder {
     /// By the number of its anchor.
     anchors: HashMap<usize, Value>,
     values: usize,
+    bytes: usize,
     done: Option<Value>,
 }
 
@@ -64,12 +68,26 @@ impl Builder {
                 self.add(anchor, value)
             }
             Event::Alias(anchor) => {
-                let value = self.anchors.get(&anchor).cloned().ok_or("an alias of nothing")?;
-                self.values += size(&value);
+                // Counted before they are copied.
+                let (values, bytes) = size(self.anchors.get(&anchor).ok_or("an alias of nothing")?);
+                self.count(values, bytes)?;
+                let value = self.anchors.get(&anchor).cloned().unwrap_or_default();
                 self.add(0, value)
             }
             _ => Ok(()),
         }
+    }
+
+    fn count(&mut self, values: usize, bytes: usize) -> Result<(), String> {
+        self.values = self.values.saturating_add(values);
+        self.bytes = self.bytes.saturating_add(bytes);
+        if self.values > MOST {
+            return Err(format!("it has more than {MOST} values, with those that aliases repeat"));
+        }
+        if self.bytes > MOST_BYTES {
+            return Err("it has more than 32 MiB, with what aliases repeat".to_owned());
+        }
+        Ok(())
     }
 
     fn begin(&mut self, anchor: usize, open: Open) -> Result<(), String> {
@@ -81,12 +99,10 @@ impl Builder {
     }
 
     fn add(&mut self, anchor: usize, value: Value) -> Result<(), String> {
-        self.values += 1;
-        if self.values > MOST {
-            return Err(format!("it has more than {MOST} values, with those that aliases repeat"));
-        }
+        self.count(1, value.as_str().map_or(0, str::len))?;
         if anchor > 0 {
-            self.values += size(&value);
+            let (values, bytes) = size(&value);
+            self.count(values, bytes)?;
             self.anchors.insert(anchor, value.clone());
         }
         match self.open.last_mut() {
@@ -125,12 +141,16 @@ fn plain(text: &str) -> Value {
     }
 }
 
-/// How many values are in one.
-fn size(value: &Value) -> usize {
+/// How many values are in one, and how many bytes of texts and keys.
+fn size(value: &Value) -> (usize, usize) {
+    let sum = |all: (usize, usize), one: (usize, usize)| (all.0 + one.0, all.1 + one.1);
     match value {
-        Value::Array(list) => 1 + list.iter().map(size).sum::<usize>(),
-        Value::Object(object) => 1 + object.values().map(size).sum::<usize>(),
-        _ => 1,
+        Value::Array(list) => list.iter().map(size).fold((1, 0), sum),
+        Value::Object(object) => {
+            object.iter().map(|(key, value)| sum((0, key.len()), size(value))).fold((1, 0), sum)
+        }
+        Value::String(text) => (1, text.len()),
+        _ => (1, 0),
     }
 }
 
@@ -177,6 +197,9 @@ apps:
         assert!(parse(&text).expect_err("too large").contains("more than 100000 values"));
         assert!(parse(&"[".repeat(100_000)).is_err());
         assert!(parse(&"- ".repeat(1_000)).expect_err("too deep").contains("deep"));
+        // Few values, and long ones.
+        let long = format!("a: &a {}\nb: [{}]\n", "x".repeat(1 << 20), ["*a"; 40].join(", "));
+        assert!(parse(&long).expect_err("too long").contains("32 MiB"));
         assert!(parse("a: [b").is_err());
         assert!(parse("a: *nothing").is_err());
     }

@@ -33,12 +33,20 @@ pub enum InstancePhase {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Instance {
     launched: Duration,
+    #[serde(default)]
+    place: u32,
     phase: InstancePhase,
 }
 
 impl Instance {
-    pub(super) fn starting(now: Duration) -> Self {
-        Self { launched: now, phase: InstancePhase::Starting }
+    pub(super) fn starting(now: Duration, place: u32) -> Self {
+        Self { launched: now, place, phase: InstancePhase::Starting }
+    }
+
+    /// Its number among the instances, from 0.
+    #[must_use]
+    pub fn place(&self) -> u32 {
+        self.place
     }
 
     pub(super) fn came_up(&mut self, now: Duration) {

@@ -332,7 +332,7 @@ impl Environment {
         let id = self.next_id;
         // Group names must not repeat while one exists; after four billion starts they may.
         self.next_id = self.next_id.checked_add(1).unwrap_or(1);
-        self.instances.insert(id, Instance::starting(now));
+        self.instances.insert(id, Instance::starting(now, self.free_place()));
         self.launches = self.launches.saturating_add(1);
         if self.launches > self.rules.instances {
             self.restarts = self.restarts.saturating_add(1);
@@ -341,14 +341,29 @@ impl Environment {
         id
     }
 
-    /// Asks those to end that are more than wanted, the newest first.
+    /// The lowest number among the instances that none has; one that is being replaced leaves its own.
+    fn free_place(&self) -> u32 {
+        let stay = self.instances.iter().filter(|(id, _)| !self.is_replaced(**id));
+        let taken: Vec<u32> = stay.map(|(_, instance)| instance.place()).collect();
+        (0..).find(|place| !taken.contains(place)).unwrap_or(0)
+    }
+
+    /// The number of an instance among the others.
+    #[must_use]
+    pub fn place(&self, id: u32) -> u32 {
+        self.instances.get(&id).map_or(0, Instance::place)
+    }
+
+    /// Asks those to end that are more than wanted, those of the highest numbers: 0 always has an instance.
     fn trim(&mut self, now: Duration, actions: &mut Vec<Action>) {
         let wanted = self.rules.instances.saturating_add(u32::from(self.is_replacing()));
         let staying = |instance: &Instance| instance.phase() != Phase::Stopping;
         let count = self.instances.values().filter(|instance| staying(instance)).count();
         let surplus = count.saturating_sub(wanted as usize);
-        let newest = self.instances.iter_mut().rev().filter(|(_, instance)| staying(instance));
-        for (id, instance) in newest.take(surplus) {
+        let mut last: Vec<(&u32, &mut Instance)> =
+            self.instances.iter_mut().filter(|(_, instance)| staying(instance)).collect();
+        last.sort_by_key(|(id, instance)| std::cmp::Reverse((instance.place(), **id)));
+        for (id, instance) in last.into_iter().take(surplus) {
             if instance.ask_to_stop(Cause::Stopped, now + self.rules.grace) {
                 actions.push(Action::Signal { id: *id });
             }

@@ -57,8 +57,7 @@ impl Environment {
     }
 
     /// Whether `id` is an old one of a reload, to be replaced or being so.
-    #[must_use]
-    pub fn is_replaced(&self, id: u32) -> bool {
+    pub(super) fn is_replaced(&self, id: u32) -> bool {
         let Some(reload) = &self.reload else { return false };
         let is_next = matches!(reload.step, Step::Relieving { old, .. } | Step::Ending { id: old } if old == id);
         is_next || reload.old.contains(&id)

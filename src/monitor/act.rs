@@ -53,8 +53,11 @@ impl Monitor {
         if self.is_blocked(id) {
             return;
         }
-        let how =
-            How { place: self.free_place(), rehearse: false, is_walled: self.tenant.is_some() };
+        let how = How {
+            place: self.environment.place(id),
+            rehearse: false,
+            is_walled: self.tenant.is_some(),
+        };
         match self.starter.start(self.driver.as_ref(), &self.base, &self.spec, id, how) {
             Ok(running) => {
                 self.running.insert(id, running);
@@ -65,13 +68,6 @@ impl Monitor {
                 self.pending.push_back(Event::NotStarted { id });
             }
         }
-    }
-
-    /// The lowest number among the instances that none has; one that is being replaced leaves its own.
-    fn free_place(&self) -> u32 {
-        let stay = self.running.iter().filter(|(id, _)| !self.environment.is_replaced(**id));
-        let taken: Vec<u32> = stay.map(|(_, running)| running.place).collect();
-        (0..).find(|place| !taken.contains(place)).unwrap_or(0)
     }
 
     fn signal(&mut self, id: u32) {

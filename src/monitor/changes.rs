@@ -3,11 +3,11 @@
 //! The folders are the app's, and this process is root: they are opened beneath the base, over no link and no mount, and
 //! only so many. What the app itself may write never counts, or it would restart itself.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
@@ -21,8 +21,11 @@ use crate::sys::clock;
 /// The most folders; the host has some ten thousand for each user, and these are root's.
 const MOST_FOLDERS: usize = 1024;
 
-/// The most entries of a folder that are looked at.
-const MOST_ENTRIES: usize = 10_000;
+/// The most entries of folders that are looked at in one walk.
+const MOST_ENTRIES: usize = 50_000;
+
+/// The most events that are taken in one look; the rest waits in the kernel.
+const MOST_EVENTS: usize = 4096;
 
 /// Files that change without pause restart it at the latest after so many delays.
 const MOST_DELAYS: u32 = 10;
@@ -35,11 +38,32 @@ pub struct Changes {
     /// What the app may write.
     left_out: Vec<PathBuf>,
     inotify: OwnedFd,
-    /// By the number of its watch: the folder, relative to the base, and of a path that is a file its name.
-    folders: HashMap<i32, (PathBuf, Option<String>)>,
+    /// By the number of its watch.
+    folders: HashMap<i32, Folder>,
+    entries: usize,
     is_partial: bool,
     /// The first change, when it was, and when nothing may have followed it.
     changed: Option<(PathBuf, Duration, Duration)>,
+}
+
+/// A folder that is watched.
+#[derive(Debug)]
+struct Folder {
+    /// Relative to the base.
+    path: PathBuf,
+    /// Only these names of it count: paths that the rules name, there or not.
+    named: BTreeSet<String>,
+    /// All that is in it counts.
+    is_whole: bool,
+}
+
+/// What a look at the events came to.
+#[derive(Debug, Default)]
+struct Look {
+    /// The first path that changed.
+    first: Option<PathBuf>,
+    /// What is watched is not what is there any more.
+    is_stale: bool,
 }
 
 impl Changes {
@@ -51,19 +75,29 @@ impl Changes {
             left_out: writable.to_vec(),
             inotify,
             folders: HashMap::new(),
+            entries: 0,
             is_partial: false,
             changed: None,
         };
         for path in changes.rules.paths.clone() {
-            if changes.add(&path).is_err() {
-                // A file, or not there yet: its folder tells.
-                let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-                let folder = path.parent().unwrap_or(Path::new("")).to_owned();
-                let opened = changes.open(&folder)?;
-                changes.watch(opened.as_fd(), folder, name)?;
-            }
+            changes.add_named(&path)?;
         }
         Ok(changes)
+    }
+
+    /// Begins anew with what is there now, and gives what has come to be there of what the rules name; where that
+    /// fails, what was watched stays.
+    fn renew(&mut self) -> Option<PathBuf> {
+        let mut new = Self::new(self.rules.clone(), &self.base, &self.left_out).ok()?;
+        new.changed = self.changed.take();
+        let before = std::mem::replace(self, new);
+        let has = |changes: &Self, path: &Path| {
+            changes.folders.values().any(|folder| folder.is_whole && folder.path == path)
+        };
+        let mut whole = self.folders.values().filter(|folder| folder.is_whole);
+        let came =
+            whole.find(|folder| self.is_of_rules(&folder.path) && !has(&before, &folder.path));
+        came.map(|folder| folder.path.clone())
     }
 
     fn open(&self, folder: &Path) -> rustix::io::Result<OwnedFd> {
@@ -74,23 +108,58 @@ impl Changes {
         rustix::fs::openat2(base, inside, flags | OFlags::NOFOLLOW, Mode::empty(), resolve)
     }
 
+    /// Watches a folder: all of it, or one name in it.
     fn watch(
         &mut self,
         opened: BorrowedFd<'_>,
-        folder: PathBuf,
-        only: Option<String>,
+        path: &Path,
+        named: Option<String>,
     ) -> io::Result<()> {
         let flags = WatchFlags::CREATE
             | WatchFlags::CLOSE_WRITE
             | WatchFlags::MOVED_TO
             | WatchFlags::MOVED_FROM
             | WatchFlags::DELETE
+            | WatchFlags::MOVE_SELF
             | WatchFlags::ONLYDIR;
         // The very folder that was opened, whatever its name is now.
-        let path = format!("/proc/self/fd/{}", opened.as_raw_fd());
-        let number = inotify::add_watch(&self.inotify, path, flags)?;
-        self.folders.insert(number, (folder, only));
+        let place = format!("/proc/self/fd/{}", opened.as_raw_fd());
+        let number = inotify::add_watch(&self.inotify, place, flags)?;
+        // A folder that is watched already has the number that it had.
+        let folder = self.folders.entry(number).or_insert_with(|| Folder {
+            path: path.to_owned(),
+            named: BTreeSet::new(),
+            is_whole: false,
+        });
+        folder.is_whole |= named.is_none();
+        folder.named.extend(named);
         Ok(())
+    }
+
+    /// Watches a path of the rules, and the folder in which it is or may come to be.
+    fn add_named(&mut self, path: &Path) -> io::Result<()> {
+        let tidy: PathBuf = path.components().filter(|part| *part != Component::CurDir).collect();
+        let is_folder = match self.add(&tidy) {
+            Ok(()) => true,
+            // A file, a link, or not there yet.
+            Err(error)
+                if [libc::ENOTDIR, libc::ENOENT, libc::ELOOP, libc::EXDEV]
+                    .map(Some)
+                    .contains(&error.raw_os_error()) =>
+            {
+                false
+            }
+            Err(error) => return Err(error),
+        };
+        let mut place = tidy.as_path();
+        while let (Some(folder), Some(name)) = (place.parent(), place.file_name()) {
+            if let Ok(opened) = self.open(folder) {
+                let name = name.to_string_lossy().into_owned();
+                return self.watch(opened.as_fd(), folder, Some(name));
+            }
+            place = folder;
+        }
+        if is_folder { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
     }
 
     /// Watches a folder and those in it.
@@ -102,7 +171,7 @@ impl Changes {
             if self.left_out.iter().any(|writable| whole.starts_with(writable)) {
                 continue;
             }
-            if self.folders.len() >= MOST_FOLDERS {
+            if self.folders.len() >= MOST_FOLDERS || self.entries >= MOST_ENTRIES {
                 self.is_partial = true;
                 return Ok(());
             }
@@ -113,8 +182,9 @@ impl Changes {
                 Err(error) => return Err(error.into()),
             };
             is_first = false;
-            self.watch(opened.as_fd(), folder.clone(), None)?;
+            self.watch(opened.as_fd(), &folder, None)?;
             for entry in Dir::new(opened)?.flatten().take(MOST_ENTRIES) {
+                self.entries += 1;
                 let name = entry.file_name().to_string_lossy().into_owned();
                 let is_folder =
                     entry.file_type() == FileType::Directory && name != "." && name != "..";
@@ -126,52 +196,53 @@ impl Changes {
         Ok(())
     }
 
-    /// Takes what has changed; gives the first path that counts.
-    fn take(&mut self) -> Option<PathBuf> {
-        let mut first = None;
-        let mut new = Vec::new();
+    /// Takes what has changed.
+    fn take(&mut self) -> Look {
+        let mut look = Look::default();
         let mut buffer = [MaybeUninit::uninit(); 4096];
-        let inotify = self.inotify.as_fd();
-        let mut events = inotify::Reader::new(inotify, &mut buffer);
-        while let Ok(event) = events.next() {
-            if event.events().contains(ReadFlags::QUEUE_OVERFLOW) {
-                first.get_or_insert_with(PathBuf::new);
+        let mut events = inotify::Reader::new(self.inotify.as_fd(), &mut buffer);
+        for _ in 0..MOST_EVENTS {
+            let Ok(event) = events.next() else { break };
+            let is = |flags| event.events().intersects(flags);
+            if is(ReadFlags::QUEUE_OVERFLOW) {
+                look.is_stale = true;
+                look.first.get_or_insert_with(PathBuf::new);
                 continue;
             }
-            if event.events().contains(ReadFlags::IGNORED) {
-                self.folders.remove(&event.wd());
+            if is(ReadFlags::IGNORED | ReadFlags::MOVE_SELF) {
+                // Gone, or somewhere else: its folder tells of the change.
+                look.is_stale = true;
                 continue;
             }
-            let Some((folder, only)) = self.folders.get(&event.wd()) else { continue };
-            let name = event
-                .file_name()
-                .map(|name| name.to_string_lossy().into_owned())
-                .unwrap_or_default();
-            let path = folder.join(&name);
-            let is_other = only.as_ref().is_some_and(|only| *only != name);
+            let Some(folder) = self.folders.get(&event.wd()) else { continue };
+            let name = event.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+            let path = folder.path.join(&*name);
+            let is_named = folder.named.contains(&*name);
+            let is_in = folder.is_whole && self.rules.counts(&name) || is_named;
             let whole = self.base.join(&path);
-            if is_other
-                || !self.rules.counts(&name)
-                || self.left_out.iter().any(|out| whole.starts_with(out))
-            {
+            if !is_in || self.left_out.iter().any(|out| whole.starts_with(out)) {
                 continue;
             }
-            let comes = event.events().intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO);
-            if event.events().contains(ReadFlags::ISDIR) {
-                if comes {
-                    new.push(path.clone());
+            if is(ReadFlags::ISDIR) {
+                look.is_stale = true;
+                let is_on_the_way = is_named && !folder.is_whole && !self.is_of_rules(&path);
+                if is_on_the_way {
+                    continue;
                 }
-            } else if event.events().contains(ReadFlags::CREATE) {
+            } else if is(ReadFlags::CREATE) {
                 // What is in it comes with its close.
                 continue;
             }
-            first.get_or_insert(path);
+            look.first.get_or_insert(path);
         }
-        for folder in new {
-            // One that is gone again is no loss.
-            let _ = self.add(&folder);
-        }
-        first
+        look
+    }
+
+    /// Whether the rules name it, and not only something deeper.
+    fn is_of_rules(&self, path: &Path) -> bool {
+        self.rules.paths.iter().any(|named| {
+            named.components().filter(|part| *part != Component::CurDir).eq(path.components())
+        })
     }
 }
 
@@ -205,7 +276,9 @@ impl Monitor {
                 self.changes = Some(changes);
             }
             Err(error) => {
-                let text = format!("its files are not watched for changes: {error}");
+                let text = format!(
+                    "its files are not watched for changes until it is started again: {error} (fs.inotify.max_user_watches, max_user_instances?)"
+                );
                 self.write_event(None, EventKind::Warning { text });
                 self.watch_failed = Some(rules);
             }
@@ -227,14 +300,17 @@ impl Monitor {
     pub(super) fn take_changes(&mut self) {
         let Some(changes) = &mut self.changes else { return };
         let now = clock::monotonic();
-        if let Some(path) = changes.take() {
+        let Look { first, is_stale } = changes.take();
+        let came = if is_stale { changes.renew() } else { None };
+        if let Some(path) = first.or(came) {
             changes.changed = Some((path, now, now + changes.rules.delay));
         }
     }
 
-    /// Restarts it, when the wait is over.
+    /// Restarts it, when the wait is over and nothing else is under way.
     pub(super) fn look_at_changes(&mut self) {
         let now = clock::monotonic();
+        let is_busy = self.environment.is_reloading() || self.rehearsal.is_some();
         let Some(changes) = &mut self.changes else { return };
         let Some((path, since, due)) = changes.changed.take() else { return };
         if due > now {
@@ -242,7 +318,10 @@ impl Monitor {
             return;
         }
         let delay = changes.rules.delay;
-        if changes.take().is_some() && now < since + delay * MOST_DELAYS {
+        let Look { first, is_stale } = changes.take();
+        let came = if is_stale { changes.renew() } else { None };
+        let first = first.or(came);
+        if is_busy || first.is_some() && now < since + delay * MOST_DELAYS {
             changes.changed = Some((path, since, now + delay));
             return;
         }

@@ -11,6 +11,9 @@ use crate::sys::clock;
 /// At the latest then the clock on the wall is looked at again: it may have been set.
 const LOOK_WITHIN: Duration = Duration::from_secs(30);
 
+/// How long it waits for an order that is under way, before it looks again.
+const HELD_BACK: Duration = Duration::from_millis(500);
+
 /// One that comes so much too late (the host slept) is left out, in milliseconds.
 const TOO_LATE: u64 = 15 * 60 * 1_000;
 
@@ -37,6 +40,15 @@ impl Monitor {
         if self.cron.as_ref().map(|cron| &cron.line) == self.spec.cron.as_ref()
             && self.cron.as_ref().is_none_or(|cron| cron.look > now)
         {
+            return;
+        }
+        if let Some(cron) = self
+            .cron
+            .as_mut()
+            .filter(|_| self.environment.is_reloading() || self.rehearsal.is_some())
+        {
+            // Another order is under way, which a restart would spoil.
+            cron.look = now + HELD_BACK;
             return;
         }
         let wall = clock::wall_millis();

@@ -86,8 +86,6 @@ struct RunningState {
     app: Option<RawFd>,
     calls: Option<RawFd>,
     #[serde(default)]
-    place: u32,
-    #[serde(default)]
     says: Option<RawFd>,
     #[serde(default)]
     words: ready::State,
@@ -311,7 +309,6 @@ impl Monitor {
                 report,
                 app,
                 calls,
-                place: instance.place,
                 says,
                 words: instance.words.state(),
                 app_pid: instance.app_pid,
@@ -408,7 +405,6 @@ impl Monitor {
             report: maybe(state.report)?,
             app: maybe(state.app)?,
             calls: maybe(state.calls)?,
-            place: state.place,
             says: maybe(state.says)?,
             words: Words::resume(state.words),
             app_pid: state.app_pid,

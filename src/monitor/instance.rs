@@ -28,8 +28,6 @@ pub struct Running {
     /// Its system calls that wait for an answer; none where the kernel cannot, or no process is left that
     /// could call.
     pub calls: Option<OwnedFd>,
-    /// Its number among the instances, from 0: that of one that it replaces.
-    pub place: u32,
     /// Where it says that it is ready, if it is to.
     pub says: Option<OwnedFd>,
     /// What it has said, and whether it listens.

@@ -173,6 +173,8 @@ impl Monitor {
                 self.starter.prepare(self.driver.as_ref(), &self.base, &self.spec, next);
             }
             if std::mem::take(&mut self.has_started) {
+                // What could not be watched may be there now.
+                self.watch_failed = None;
                 // As much as all else of a monitor; no harm where it fails.
                 let _ = memory::give_back();
             }

@@ -147,18 +147,18 @@ impl Starter {
         id: u32,
         how: How,
     ) -> Result<Running, Failure> {
-        let How { place: number, rehearse, is_walled } = how;
+        let How { place, rehearse, is_walled } = how;
         if rehearse || !self.has_etc {
             // A rehearsal is one of a new spec.
             let made = if rehearse { self.etc.renew(spec) } else { self.etc.make(spec) };
             made.map_err(|e| Failure::new("copy the files of /etc", &e))?;
             self.has_etc = true;
         }
-        let place = match self.ready.take_if(|place| place.id == id) {
-            Some(place) => place,
+        let made = match self.ready.take_if(|place| place.id == id) {
+            Some(made) => made,
             None => self.make_place(driver, base, spec, id)?,
         };
-        let Place { entry, watch, out: (out, out_end), err: (err, err_end), report, .. } = place;
+        let Place { entry, watch, out: (out, out_end), err: (err, err_end), report, .. } = made;
         let (report, report_end) = report;
         // A rehearsal is no part of the app: an environment at its limit of processes can be
         // restarted too.
@@ -168,7 +168,6 @@ impl Starter {
             [&self.null, &out_end, &err_end, &report_end, group].map(|d| d.as_fd()).into();
         descriptors.extend(joins.iter().map(|d| d.as_fd()));
         let etc = (self.etc.shared.as_path(), self.etc.own.as_path());
-        let place = number;
         let launch = Launch { spec, id, place, rehearse, views: &entry.views, etc, is_walled };
         let birth = Birth {
             namespaces: launch.namespaces(),
@@ -192,7 +191,6 @@ impl Starter {
             report: Some(report),
             app: None,
             calls: None,
-            place: number,
             says: None,
             words: Words::of(spec.ready),
             refused: Budget::default(),

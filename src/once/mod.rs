@@ -110,7 +110,10 @@ fn run(once: Once, init: Init) -> Result<u8, String> {
     }
     if is_ours {
         // This process is in it, which it must leave before.
-        let _ = driver.join(&before, std::process::id()).and_then(|()| driver.remove(&base));
+        let left = driver.join(&before, std::process::id()).and_then(|()| driver.remove(&base));
+        if let Err(error) = left {
+            eprintln!("swrun: a cgroup is left behind: {error}");
+        }
     }
     code
 }

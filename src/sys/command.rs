@@ -50,6 +50,9 @@ pub fn run_with_within(
     run_bounded(program, arguments, keeps, bounds)
 }
 
+/// So much of what a program says of its failure is read, in bytes.
+const MOST_ERRORS: usize = 64 << 10;
+
 /// How far a program may go.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
@@ -83,11 +86,22 @@ pub fn run_bounded(
         }
     };
     let left = deadline.saturating_duration_since(Instant::now()) + KILLED_WITHIN;
-    let status = wait_within(&mut child, left)?.ok_or(io::ErrorKind::TimedOut)?;
-    let mut stderr = Vec::new();
-    if let Some(mut pipe) = child.stderr.take() {
-        pipe.read_to_end(&mut stderr)?;
+    let Some(status) = wait_within(&mut child, left)? else {
+        end(&mut child, bounds.asks_first)?;
+        return Err(io::ErrorKind::TimedOut.into());
+    };
+    // A child of the child's may hold it open: what is there now is all.
+    let mut stderr = vec![0; MOST_ERRORS];
+    let mut count = 0;
+    if let Some(pipe) = child.stderr.as_mut() {
+        while count < stderr.len() && poll_until(&*pipe, Instant::now())? {
+            match pipe.read(&mut stderr[count..])? {
+                0 => break,
+                more => count += more,
+            }
+        }
     }
+    stderr.truncate(count);
     what_it_said(program, &Output { status, stdout, stderr })
 }
 

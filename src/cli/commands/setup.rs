@@ -23,9 +23,6 @@ pub fn run(places: &Places, args: &Setup, output: &mut Output) -> Ended {
     if args.system {
         write_units(places, args.dry_run, output)?;
     }
-    if let Some(folder) = &args.utils {
-        write_utils(folder, args.dry_run, output)?;
-    }
     let collected = profile::collect(&[places.profiles(), places.ad_hoc_profiles()]);
     let readings: Vec<_> =
         collected.sources.iter().map(|source| profile::read(&source.file, &source.text)).collect();
@@ -35,6 +32,9 @@ pub fn run(places: &Places, args: &Setup, output: &mut Output) -> Ended {
     if !errors.is_empty() {
         let text = format!("nothing was done, since profiles have errors:\n{}", errors.join("\n"));
         return Err(Failure::failed(text));
+    }
+    if let Some(folder) = &args.utils {
+        write_utils(folder, args.dry_run, output)?;
     }
     let profiles: Vec<&Profile> = readings.iter().filter_map(|r| r.profile.as_ref()).collect();
     let host = HostFacts::of_this_host(places.clone());
@@ -94,19 +94,18 @@ fn write_utils(folder: &Path, is_dry: bool, output: &mut Output) -> Result<(), F
         Failure::failed(format!("could not write \"{}\": {error}", path.display()))
     };
     let folder = std::path::absolute(folder).map_err(|error| failed(folder, error))?;
-    if !folder.exists() {
-        let (path, owner) = (folder.clone(), "root".to_owned());
-        take(&SetupStep::MakeFolder { path, owner, mode: 0o755 }, is_dry, output)?;
-    }
-    if folder.exists()
-        && let Some((place, why)) =
-            files::changed_by_others(&folder).map_err(|e| failed(&folder, e))?
-    {
+    // Of what is there: nothing is made in a place of another's.
+    let there = folder.ancestors().find(|place| place.exists()).unwrap_or(Path::new("/"));
+    if let Some((place, why)) = files::changed_by_others(there).map_err(|e| failed(there, e))? {
         return Err(Failure::failed(format!(
             "\"{}\" is no place for programs of root's: \"{}\" can be changed by {why}",
             folder.display(),
             place.display()
         )));
+    }
+    if !folder.exists() {
+        let (path, owner) = (folder.clone(), "root".to_owned());
+        take(&SetupStep::MakeFolder { path, owner, mode: 0o755 }, is_dry, output)?;
     }
     for (name, text) in UTILS {
         let path = folder.join(name);

@@ -21,7 +21,7 @@ const MOST: usize = 1 << 20;
 
 /// Run by node: the file, and what stands before the answer. What the file itself writes is not the answer.
 const PROGRAM: &str = r#"
-const [file, mark] = process.argv.slice(1);
+const [file, mark] = process.argv.splice(1);
 const { createRequire } = require("node:module");
 const { pathToFileURL } = require("node:url");
 const write = process.stdout.write.bind(process.stdout);
@@ -53,7 +53,7 @@ pub fn evaluate(places: &Places, file: &Path, user: Option<&str>) -> Result<Stri
     let failed = |text: String| {
         let shown = file.display();
         Failure::failed(format!(
-            "\"{shown}\" is a program, and was not run: {text}\nor let it say by itself what it says, and import that: node -p 'JSON.stringify(require(\"{shown}\"))' > apps.json"
+            "\"{shown}\" is a program, and what it says is not known: {text}\nor import what runs already: \"pm2 save\", then swrun import pm2 ~/.pm2/dump.pm2"
         ))
     };
     if !rustix::process::geteuid().is_root() {
@@ -77,12 +77,26 @@ pub fn evaluate(places: &Places, file: &Path, user: Option<&str>) -> Result<Stri
     let said = said.map_err(|error| match error.kind() {
         std::io::ErrorKind::TimedOut => failed(format!("it took more than {} s", WITHIN.as_secs())),
         std::io::ErrorKind::FileTooLarge => failed("it says more than 1 MiB".to_owned()),
-        _ => failed(clean(&error.to_string()).into_owned()),
+        _ => failed(reason(&error.to_string())),
     })?;
-    match said.rsplit_once(&mark) {
+    match said.split_once(&mark) {
         Some((_, answer)) => Ok(answer.to_owned()),
         None => Err(failed("it ended before it said anything".to_owned())),
     }
+}
+
+/// What node said, in a line.
+fn reason(said: &str) -> String {
+    if said.contains("EACCES") {
+        return "it, or what it asks for, cannot be read by others: name its user with --user"
+            .to_owned();
+    }
+    if said.contains("exit status: 137") {
+        return "it was killed, perhaps since it took more than 512M".to_owned();
+    }
+    let mut lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
+    let error = lines.clone().find(|line| line.contains("Error"));
+    clean(error.or_else(|| lines.next()).unwrap_or("node did not say why")).into_owned()
 }
 
 /// The cage, by way of a profile as any other.
@@ -135,7 +149,7 @@ fn run(once: &Once, by_systemd: bool) -> std::io::Result<String> {
     command::run_bounded(program, &arguments, &[file.as_fd()], bounds)
 }
 
-/// What a file cannot know, and so not write before its answer.
+/// Tells the answer from what the file itself writes; all of that is its word, so it need not be a secret.
 fn number() -> std::io::Result<u64> {
     let mut bytes = [0; 8];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;

@@ -15,7 +15,7 @@ use super::exit::{Ended, Exit, Failure};
 use super::output::{Output, say};
 use crate::formats::clean::clean;
 use crate::import::{self, Draft, Facts, Format, Imported, Kind};
-use crate::model::Places;
+use crate::model::{EnvFile, Places};
 use crate::profile::{self, Checked, HostFacts, Source};
 
 /// Where apps find programs, without being told.
@@ -52,6 +52,7 @@ pub fn pm2(places: &Places, asked: &ImportPm2, output: &mut Output) -> Ended {
         variable: &|name| std::env::var(name).ok(),
         owner: &owner,
         is_file: &Path::is_file,
+        is_binary: &is_binary,
         program: &own_program,
     };
     let Imported { kind, mut drafts, beside } =
@@ -102,7 +103,11 @@ fn check(places: &Places, drafts: &mut [Draft], source: &str) -> Checked {
             continue;
         }
         // As its user: root does not open what an app could have put there.
-        if let Some(port) = profile::read_env_file(spec).ok().and_then(|found| found.port) {
+        let mut spec = spec.clone();
+        let inside = spec.cwd.strip_prefix(&spec.base).unwrap_or(Path::new("")).to_owned();
+        // That of the app, also where swrun is to read another.
+        spec.env_file = Some(EnvFile { path: inside.join(".env"), required: false });
+        if let Some(port) = profile::read_env_file(&spec).ok().and_then(|found| found.port) {
             draft.set_port(port);
             has_changed = true;
         }
@@ -183,6 +188,17 @@ fn owner(folder: &Path) -> Option<String> {
     }
     let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
     Some(user.map_or_else(|| uid.to_string(), |user| user.name))
+}
+
+/// By its first bytes (elf(5)); the path is another's word, so nothing but a file is opened.
+fn is_binary(file: &Path) -> bool {
+    use rustix::fs::{Mode, OFlags};
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let mut first = [0; 4];
+    file.is_file()
+        && rustix::fs::open(file, flags, Mode::empty())
+            .and_then(|file| rustix::io::read(file, &mut first))
+            .is_ok_and(|count| count == 4 && first == *b"\x7fELF")
 }
 
 /// A program that the caller's PATH has and that of apps has not.

@@ -34,6 +34,14 @@ pub fn write(
             return Err(Failure::failed(text));
         }
         if !draft.secrets.is_empty() {
+            let path = &draft.secrets_file;
+            if path.symlink_metadata().is_ok() {
+                let text = format!(
+                    "nothing was written: \"{}\" is there already; see what it is, and remove it",
+                    path.display()
+                );
+                return Err(Failure::failed(text));
+            }
             secrets.push((draft, text_of(draft)?, owner(places, draft, checked)?));
         }
     }
