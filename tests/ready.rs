@@ -88,6 +88,49 @@ fn an_app_is_up_once_it_has_said_so() {
     bed.end();
 }
 
+/// Answers 503 until the file "go" is there.
+const WARMING_UP: &str = r#"
+const fs = require("fs");
+require("http").createServer((_, answer) => {
+  answer.statusCode = fs.existsSync("go") ? 204 : 503;
+  answer.end();
+}).listen(process.env.PORT);
+"#;
+
+#[test]
+fn an_app_is_up_once_its_address_answers() {
+    let bed = Bed::running();
+    let app = bed.app("shop");
+    let address = format!("http://127.0.0.1:{}/healthz", app.port);
+    fs::write(app.home.join("app"), WARMING_UP).expect("ours");
+    bed.env_file(&app, &format!("PORT={}\n", app.port));
+    let more = format!(
+        "ports = [{}]\ninstances = 2\nready = \"health\"\n[health]\nhttp = \"{address}\"\n",
+        app.port
+    );
+    bed.profile(&app, &["node", "app"], &more);
+    bed.ok(&["start", "--no-wait", "shop"]);
+    let status = bed.until(&app, "it has answered, and not well", |status| {
+        status["reason"].as_str().is_some_and(|reason| reason.contains("answered 503"))
+    });
+    assert_eq!(status["state"], "starting", "{status}");
+    bed.ok(&["upgrade", "shop"]);
+    let asked = |status: &Value| {
+        status["reason"].as_str().is_some_and(|reason| reason.contains("answered 503"))
+    };
+    bed.until(&app, "the new monitor asks too", asked);
+    go(&app);
+    bed.until(&app, "online", |status| {
+        let list = status["instances"].as_array().cloned().unwrap_or_default();
+        list.len() == 2 && list.iter().all(|one| one["state"] == "online")
+    });
+    // Without [health] nobody could be asked.
+    bed.profile(&app, &["node", "app"], "ready = \"health\"");
+    let (out, err) = bed::texts(&bed.swrun(&["check"]));
+    assert!((out.clone() + &err).contains("asks for an answer of [health]"), "{out}{err}");
+    bed.end();
+}
+
 #[test]
 fn a_reload_waits_for_the_word_and_loses_nothing() {
     let bed = Bed::running();

@@ -45,7 +45,7 @@ pub fn of(
         variables.remove(key);
     }
     let channel = match spec.ready {
-        Ready::Ports => None,
+        Ready::Ports | Ready::Health => None,
         Ready::Message => Some(("NODE_CHANNEL_FD", super::ready::DESCRIPTOR)),
         Ready::Notify => Some(("NOTIFY_SOCKET", super::ready::SOCKET)),
     };

@@ -94,7 +94,7 @@ pub fn default_instance_var() -> String {
 }
 
 /// When an instance counts as up: always once it listens on the ports of its environment, and where that is asked for
-/// once it has said so too.
+/// once it has said so, or answered, too.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Ready {
@@ -106,6 +106,8 @@ pub enum Ready {
     Message,
     /// It has said `READY=1` (sd_notify(3)).
     Notify,
+    /// The address of `[health]` has answered.
+    Health,
 }
 
 /// Users and groups, looked up once by the runner (no name service is asked in a cage).

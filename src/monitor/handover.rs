@@ -386,6 +386,7 @@ impl Monitor {
         }
         self.samples.look_soon();
         self.keep_watching();
+        self.look_at_readiness_of_all();
         self.write_event(None, EventKind::Upgraded { from });
         let (client, call) = asked;
         self.control.reply(client, call, Reply::Done);

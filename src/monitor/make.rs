@@ -165,6 +165,7 @@ impl Monitor {
             refusals: Refusals::default(),
             blocked: None,
             probe: None,
+            first_probes: Vec::new(),
             told: Told::default(),
             spec_before: None,
             reloads: 0,

@@ -255,9 +255,14 @@ impl Monitor {
                 let awaited = self.running.values().find(|running| running.is_awaited())?;
                 let word = match awaited.words.awaited {
                     Ready::Notify => "READY=1 to NOTIFY_SOCKET",
-                    Ready::Message | Ready::Ports => "process.send(\"ready\")",
+                    Ready::Message | Ready::Ports | Ready::Health => "process.send(\"ready\")",
                 };
                 Some(format!("it has not said that it is ready yet ({word})"))
+            }
+            Phase::Starting if !self.first_probes.is_empty() => {
+                let why = self.first_probes.iter().find_map(|probe| probe.failed.as_deref());
+                let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+                Some(format!("its [health] has not answered yet{why}"))
             }
             Phase::Starting => {
                 let missing = self.running.values().find(|r| !r.missing_ports.is_empty())?;

@@ -11,6 +11,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use super::run::Monitor;
 use crate::lifecycle::Event;
+use crate::model::{Phase, Ready};
 use crate::sys::clock;
 
 /// Where probes come from: an address of the loopback network.
@@ -103,14 +104,47 @@ impl Probe {
 }
 
 impl Monitor {
-    /// An instance is ready: it is up, a newcomer once it has answered where that is wanted.
+    /// An instance is ready: it is up, once it has answered where that is wanted.
     pub(super) fn is_listening(&mut self, id: u32) {
+        let is_newcomer = self.environment.is_newcomer(id);
         let is_told_apart = self.tenant.is_some();
-        if is_told_apart && self.environment.is_newcomer(id) && self.spec.health.is_some() {
-            self.probe = Some(Probe::new(id));
-        } else {
-            self.pending.push_back(Event::Running { id });
+        let is_awaited =
+            self.running.get(&id).is_some_and(|running| running.words.awaited == Ready::Health);
+        match &self.spec.health {
+            Some(_) if is_newcomer && is_told_apart => self.probe = Some(Probe::new(id)),
+            Some(_) if is_awaited && !is_newcomer => self.first_probes.push(Probe::new(id)),
+            _ => self.pending.push_back(Event::Running { id }),
         }
+    }
+
+    /// Asks those that are on their way up, each for itself; of several on one port any may answer.
+    pub(super) fn look_at_first_probes(&mut self) {
+        if self.first_probes.is_empty() {
+            return;
+        }
+        let instances = self.environment.instances();
+        let starting = instances.filter(|(_, instance)| instance.phase() == Phase::Starting);
+        let starting: Vec<u32> = starting.map(|(id, _)| id).collect();
+        let url = self.spec.health.as_ref().and_then(|health| Url::parse(&health.http));
+        let now = clock::monotonic();
+        let pending = &mut self.pending;
+        self.first_probes.retain_mut(|probe| {
+            let Some(url) = url.as_ref().filter(|_| starting.contains(&probe.id)) else {
+                return false;
+            };
+            match probe.look(url, now) {
+                Look::GoesOn => {}
+                Look::Healthy => {
+                    pending.push_back(Event::Running { id: probe.id });
+                    return false;
+                }
+                Look::Failed(why) => {
+                    probe.failed = Some(why);
+                    probe.state = State::Waits(now + PAUSE);
+                }
+            }
+            true
+        });
     }
 
     /// Goes on with the check, when its socket is ready or its time has come.

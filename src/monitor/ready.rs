@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::instance::Running;
 use super::run::Monitor;
-use crate::model::Ready;
+use crate::model::{Phase, Ready};
 use crate::sys::clock;
 
 /// The most times in a second that an instance is listened to: what it says besides is of no interest.
@@ -54,7 +54,7 @@ impl Words {
     }
 
     fn is_ready(&self) -> bool {
-        self.listens && (self.has_said || self.awaited == Ready::Ports)
+        self.listens && (self.has_said || matches!(self.awaited, Ready::Ports | Ready::Health))
     }
 
     /// Takes what came over a channel of Node's.
@@ -116,6 +116,15 @@ impl Monitor {
             running.words.listens = true;
         }
         self.look_at_readiness(id);
+    }
+
+    /// Goes on in another program's place: what is still on its way up is asked again.
+    pub(super) fn look_at_readiness_of_all(&mut self) {
+        let instances = self.environment.instances();
+        let starting = instances.filter(|(_, instance)| instance.phase() == Phase::Starting);
+        for id in starting.map(|(id, _)| id).collect::<Vec<_>>() {
+            self.look_at_readiness(id);
+        }
     }
 
     fn look_at_readiness(&mut self, id: u32) {

@@ -92,6 +92,8 @@ pub struct Monitor {
     pub(super) blocked: Option<Blocked>,
     /// The health check of a reload.
     pub(super) probe: Option<Probe>,
+    /// Those of instances that count as up once they have answered.
+    pub(super) first_probes: Vec<Probe>,
     /// The sockets that the holders have.
     pub(super) told: Told,
     /// What the old instances of a reload run with.
@@ -256,6 +258,7 @@ impl Monitor {
                 })
             }))
             .chain(self.probe.as_ref().map(Probe::next_due))
+            .chain(self.first_probes.iter().map(Probe::next_due))
             .chain(self.blocked.as_ref().map(|blocked| blocked.next_look.0))
             .chain(self.refusals.next_due())
             .chain(self.next_cron())
@@ -277,7 +280,8 @@ impl Monitor {
         if let Some(process) = self.blocked.as_ref().and_then(|blocked| blocked.process.as_ref()) {
             sources.push((Source::Holder, process.as_fd(), PollFlags::POLLIN));
         }
-        if let Some((socket, flags)) = self.probe.as_ref().and_then(Probe::source) {
+        for (socket, flags) in self.probe.iter().chain(&self.first_probes).filter_map(Probe::source)
+        {
             sources.push((Source::Probe, socket, flags));
         }
         if let Some(ring) = self.tenant.as_ref().and_then(Tenant::ring) {
@@ -362,6 +366,7 @@ impl Monitor {
         }
         self.look_at_what_is_due();
         self.look_at_probe();
+        self.look_at_first_probes();
     }
 
     fn take_signals(&mut self) {

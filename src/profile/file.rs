@@ -231,7 +231,8 @@ fn profile(
     let ports = ports(walk, top);
     let instances = walk.value(top, "instances", |v| values::integer32(v, 1, 64));
     let instance_var = walk.value(top, "instance-var", values::variable);
-    let ready = walk.value(top, "ready", |v| values::one_of(v, ["ports", "message", "notify"]));
+    let ready =
+        walk.value(top, "ready", |v| values::one_of(v, ["ports", "message", "notify", "health"]));
     let cron = walk.value(top, "cron", values::cron);
     let autostart = walk.value(top, "autostart", values::boolean);
     let env = env(walk, top);
@@ -239,6 +240,14 @@ fn profile(
     let restart = restart(walk, top);
     let stop = stop(walk, top);
     let health = health(walk, top);
+    if let Some(choice) = ready.as_ref().filter(|choice| choice.value == 3 && health.is_none()) {
+        let hint = "add [health], with http = \"http://127.0.0.1:3002/healthz\"";
+        walk.error(
+            choice.at,
+            "\"ready\" asks for an answer of [health], which is missing",
+            Some(hint),
+        );
+    }
     let network = network(walk, top, &ports);
     let sandbox = sandbox(walk, top);
     let logs = logs(walk, top);
@@ -272,6 +281,7 @@ fn profile(
         ready: match ready.map(|choice| choice.value) {
             Some(1) => Ready::Message,
             Some(2) => Ready::Notify,
+            Some(3) => Ready::Health,
             _ => Ready::Ports,
         },
         instance_var: instance_var.map_or_else(model::default_instance_var, |name| name.value),

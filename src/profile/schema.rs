@@ -119,7 +119,7 @@ pub const KEYS: [Key; 47] = [
         STRING,
         "\"message\"",
         "\"ports\"",
-        "when an instance counts as up: once it listens on its ports, and for \"message\" has said process.send(\"ready\") too, for \"notify\" READY=1 (sd_notify)",
+        "when an instance counts as up: once it listens on its ports, and for \"message\" has said process.send(\"ready\") too, for \"notify\" READY=1 (sd_notify); for \"health\" once [health] has answered",
     ),
     key(
         "",

@@ -97,6 +97,7 @@ fn every_slip_has_its_place_and_its_hint() {
             29,
             ["\"ptrase\" is no system call of Linux", "as in allow-syscalls"],
         ),
+        ("ready = \"health\"", 6, 9, ["asks for an answer of [health]", "add [health]"]),
         ("access = \"x\"", 6, 1, ["\"access\" is not yet known", "leave it out"]),
         ("cron = \"0 3 * *\"", 6, 8, ["is no line of a crontab", "every night at three"]),
         ("instances = \"2\"", 6, 13, ["is a string, expected an integer", "instances = 1"]),

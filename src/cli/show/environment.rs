@@ -182,6 +182,7 @@ impl Page {
         match spec.ready {
             Ready::Ports => {}
             Ready::Message => self.value("ready", "once it has said process.send(\"ready\")"),
+            Ready::Health => self.value("ready", "once [health] has answered"),
             Ready::Notify => self.value("ready", "once it has said READY=1 (sd_notify)"),
         }
         self.value("autostart", if spec.autostart { "yes" } else { "no" });
