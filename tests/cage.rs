@@ -102,8 +102,17 @@ fn the_app_is_its_user_and_inherits_nothing() {
     assert_eq!(bits & 0b1_0000, 0, "capabilities are not kept: {bits:#b}");
 
     let keys: BTreeSet<_> = report["environment"].as_object().expect("known").keys().collect();
-    let wanted =
-        ["GIVEN", "HOME", "LANG", "LOGNAME", "PATH", "SWRUN_ENV", "SWRUN_INSTANCE", "USER"];
+    let wanted = [
+        "GIVEN",
+        "HOME",
+        "LANG",
+        "LOGNAME",
+        "NODE_APP_INSTANCE",
+        "PATH",
+        "SWRUN_ENV",
+        "SWRUN_INSTANCE",
+        "USER",
+    ];
     assert_eq!(keys, wanted.map(str::to_owned).iter().collect(), "{}", report["environment"]);
 
     let open: Vec<_> = report["descriptors"].as_object().expect("known").keys().collect();
