@@ -138,7 +138,7 @@ impl Changes {
 
     /// Watches a path of the rules, and the folder in which it is or may come to be.
     fn add_named(&mut self, path: &Path) -> io::Result<()> {
-        let tidy: PathBuf = path.components().filter(|part| *part != Component::CurDir).collect();
+        let tidy = tidy(path);
         let is_folder = match self.add(&tidy) {
             Ok(()) => true,
             // A file, a link, or not there yet.
@@ -196,6 +196,13 @@ impl Changes {
         Ok(())
     }
 
+    /// What has changed first, since the last look; what is watched is what is there, after it.
+    fn look(&mut self) -> Option<PathBuf> {
+        let Look { first, is_stale } = self.take();
+        let came = if is_stale { self.renew() } else { None };
+        first.or(came)
+    }
+
     /// Takes what has changed.
     fn take(&mut self) -> Look {
         let mut look = Look::default();
@@ -240,10 +247,13 @@ impl Changes {
 
     /// Whether the rules name it, and not only something deeper.
     fn is_of_rules(&self, path: &Path) -> bool {
-        self.rules.paths.iter().any(|named| {
-            named.components().filter(|part| *part != Component::CurDir).eq(path.components())
-        })
+        self.rules.paths.iter().any(|named| tidy(named) == path)
     }
+}
+
+/// Without `.`, so that the base itself is empty.
+fn tidy(path: &Path) -> PathBuf {
+    path.components().filter(|part| *part != Component::CurDir).collect()
 }
 
 impl Monitor {
@@ -300,9 +310,7 @@ impl Monitor {
     pub(super) fn take_changes(&mut self) {
         let Some(changes) = &mut self.changes else { return };
         let now = clock::monotonic();
-        let Look { first, is_stale } = changes.take();
-        let came = if is_stale { changes.renew() } else { None };
-        if let Some(path) = first.or(came) {
+        if let Some(path) = changes.look() {
             changes.changed = Some((path, now, now + changes.rules.delay));
         }
     }
@@ -310,7 +318,7 @@ impl Monitor {
     /// Restarts it, when the wait is over and nothing else is under way.
     pub(super) fn look_at_changes(&mut self) {
         let now = clock::monotonic();
-        let is_busy = self.environment.is_reloading() || self.rehearsal.is_some();
+        let is_busy = self.is_under_order();
         let Some(changes) = &mut self.changes else { return };
         let Some((path, since, due)) = changes.changed.take() else { return };
         if due > now {
@@ -318,9 +326,7 @@ impl Monitor {
             return;
         }
         let delay = changes.rules.delay;
-        let Look { first, is_stale } = changes.take();
-        let came = if is_stale { changes.renew() } else { None };
-        let first = first.or(came);
+        let first = changes.look();
         if is_busy || first.is_some() && now < since + delay * MOST_DELAYS {
             changes.changed = Some((path, since, now + delay));
             return;

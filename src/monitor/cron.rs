@@ -42,11 +42,8 @@ impl Monitor {
         {
             return;
         }
-        if let Some(cron) = self
-            .cron
-            .as_mut()
-            .filter(|_| self.environment.is_reloading() || self.rehearsal.is_some())
-        {
+        let is_busy = self.is_under_order();
+        if let Some(cron) = self.cron.as_mut().filter(|_| is_busy) {
             // Another order is under way, which a restart would spoil.
             cron.look = now + HELD_BACK;
             return;

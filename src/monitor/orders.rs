@@ -14,6 +14,11 @@ use crate::sys::clock;
 use crate::wire::keep::{Brief, ReloadFailed, Reply, Request};
 
 impl Monitor {
+    /// Whether an order is under way that a restart by itself would spoil.
+    pub(super) fn is_under_order(&self) -> bool {
+        self.environment.is_reloading() || self.rehearsal.is_some()
+    }
+
     pub(super) fn take_calls(&mut self) {
         for (client, call, with) in self.control.calls() {
             match call.request {

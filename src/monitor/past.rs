@@ -212,10 +212,8 @@ impl Monitor {
     }
 
     fn reload_for_leak(&mut self) {
-        let is_steady = self.environment.phase() == Phase::Online
-            && self.rehearsal.is_none()
-            && !self.environment.is_reloading()
-            && !self.is_ending;
+        let is_steady =
+            self.environment.phase() == Phase::Online && !self.is_under_order() && !self.is_ending;
         if !is_steady {
             return;
         }

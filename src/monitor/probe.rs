@@ -76,6 +76,19 @@ impl Probe {
         }
     }
 
+    /// Goes on, and says whether it has been answered well; after a failure it tries again.
+    fn is_answered(&mut self, url: Option<&Url>, now: Duration) -> bool {
+        let look = match url {
+            Some(url) => self.look(url, now),
+            None => Look::Failed("its address cannot be asked".to_owned()),
+        };
+        if let Look::Failed(why) = &look {
+            self.failed = Some(why.clone());
+            self.state = State::Waits(now + PAUSE);
+        }
+        matches!(look, Look::Healthy)
+    }
+
     fn look(&mut self, url: &Url, now: Duration) -> Look {
         match &mut self.state {
             State::Waits(at) if *at > now => Look::GoesOn,
@@ -132,18 +145,11 @@ impl Monitor {
             let Some(url) = url.as_ref().filter(|_| starting.contains(&probe.id)) else {
                 return false;
             };
-            match probe.look(url, now) {
-                Look::GoesOn => {}
-                Look::Healthy => {
-                    pending.push_back(Event::Running { id: probe.id });
-                    return false;
-                }
-                Look::Failed(why) => {
-                    probe.failed = Some(why);
-                    probe.state = State::Waits(now + PAUSE);
-                }
+            let is_healthy = probe.is_answered(Some(url), now);
+            if is_healthy {
+                pending.push_back(Event::Running { id: probe.id });
             }
-            true
+            !is_healthy
         });
     }
 
@@ -156,21 +162,10 @@ impl Monitor {
         }
         let url = self.spec.health.as_ref().and_then(|health| Url::parse(&health.http));
         let now = clock::monotonic();
-        let look = match url {
-            Some(url) => probe.look(&url, now),
-            None => Look::Failed("its address cannot be asked".to_owned()),
-        };
-        match look {
-            Look::GoesOn => {}
-            Look::Healthy => {
-                let id = probe.id;
-                self.probe = None;
-                self.pending.push_back(Event::Running { id });
-            }
-            Look::Failed(why) => {
-                probe.failed = Some(why);
-                probe.state = State::Waits(now + PAUSE);
-            }
+        if probe.is_answered(url.as_ref(), now) {
+            let id = probe.id;
+            self.probe = None;
+            self.pending.push_back(Event::Running { id });
         }
     }
 }

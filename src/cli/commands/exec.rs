@@ -38,26 +38,33 @@ fn terminal(term: Option<String>) -> String {
         .unwrap_or_else(|| "dumb".to_owned())
 }
 
-fn become_role(once: &Once, by_systemd: bool) -> std::io::Result<crate::cli::exit::Exit> {
-    // Not an argument and not a file: it has the values of variables. It goes over the exec.
-    let mut order =
-        std::fs::File::from(rustix::fs::memfd_create("swrun-exec", MemfdFlags::empty())?);
+/// Has systemd make a scope in the slice of the environments, with cgroups below it that are ours.
+pub const SCOPE: [&str; 7] = [
+    "systemd-run",
+    "--scope",
+    "--quiet",
+    "--collect",
+    "--slice=swrun.slice",
+    "--property=Delegate=yes",
+    "--",
+];
+
+/// The order of the role, to be read from its beginning. Not an argument and not a file: it has the values of variables.
+pub fn order(once: &Once, flags: MemfdFlags) -> std::io::Result<std::fs::File> {
+    let mut order = std::fs::File::from(rustix::fs::memfd_create("swrun-exec", flags)?);
     order.write_all(&serde_json::to_vec(once)?)?;
     order.rewind()?;
+    Ok(order)
+}
+
+fn become_role(once: &Once, by_systemd: bool) -> std::io::Result<crate::cli::exit::Exit> {
+    // It goes over the exec.
+    let order = order(once, MemfdFlags::empty())?;
     let program = std::env::current_exe()?;
     let mut words: Vec<Vec<u8>> = Vec::new();
     if by_systemd {
-        // Cgroups are systemd's there; one that is in the slice of the environments.
-        let scope = [
-            "systemd-run",
-            "--scope",
-            "--quiet",
-            "--collect",
-            "--slice=swrun.slice",
-            "--property=Delegate=yes",
-            "--",
-        ];
-        words.extend(scope.map(|word| word.as_bytes().to_vec()));
+        // Cgroups are systemd's there.
+        words.extend(SCOPE.map(|word| word.as_bytes().to_vec()));
     }
     words.push(program.as_os_str().as_bytes().to_vec());
     words.push(ROLE.as_bytes().to_vec());

@@ -1,7 +1,6 @@
 //! What a JavaScript file says: run by `node` in a cage of its own, for a number that owns nothing. It sees `/usr` and
 //! its own folder, has no network, five seconds and a MiB for its answer.
 
-use std::io::{Seek as _, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,6 +8,7 @@ use std::time::Duration;
 use rustix::fs::MemfdFlags;
 
 use super::own_program;
+use crate::cli::commands::exec::{self, SCOPE};
 use crate::cli::exit::Failure;
 use crate::formats::clean::clean;
 use crate::model::{EnvSpec, Places};
@@ -131,22 +131,16 @@ fn spec(places: &Places, file: &Path, user: Option<&str>) -> Result<EnvSpec, Str
 }
 
 fn run(once: &Once, by_systemd: bool) -> std::io::Result<String> {
-    let order = rustix::fs::memfd_create("swrun-import", MemfdFlags::CLOEXEC)?;
-    let mut file = std::fs::File::from(order);
-    file.write_all(&serde_json::to_vec(once)?)?;
-    file.rewind()?;
+    let file = exec::order(once, MemfdFlags::CLOEXEC)?;
     let number = file.as_raw_fd().to_string();
     let program = std::env::current_exe()?;
     let program = program.to_str().ok_or(std::io::ErrorKind::InvalidInput)?;
-    let scope =
-        ["--scope", "--quiet", "--collect", "--slice=swrun.slice", "--property=Delegate=yes", "--"];
     let own = [ROLE, number.as_str()];
-    let (program, arguments) = match by_systemd {
-        true => ("systemd-run", scope.into_iter().chain([program]).chain(own).collect::<Vec<_>>()),
-        false => (program, own.to_vec()),
-    };
+    let mut words = if by_systemd { SCOPE.to_vec() } else { Vec::new() };
+    words.push(program);
+    words.extend(own);
     let bounds = Bounds { within: WITHIN, most: MOST, asks_first: true };
-    command::run_bounded(program, &arguments, &[file.as_fd()], bounds)
+    command::run_bounded(words[0], &words[1..], &[file.as_fd()], bounds)
 }
 
 /// Tells the answer from what the file itself writes; all of that is its word, so it need not be a secret.

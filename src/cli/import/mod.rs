@@ -15,11 +15,8 @@ use super::exit::{Ended, Exit, Failure};
 use super::output::{Output, say};
 use crate::formats::clean::clean;
 use crate::import::{self, Draft, Facts, Format, Imported, Kind};
-use crate::model::{EnvFile, Places};
+use crate::model::{DEFAULT_PATH, EnvFile, Places};
 use crate::profile::{self, Checked, HostFacts, Source};
-
-/// Where apps find programs, without being told.
-const PATH_OF_APPS: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// How many variables of a shell are named.
 const MOST_NAMES: usize = 8;
@@ -57,9 +54,6 @@ pub fn pm2(places: &Places, asked: &ImportPm2, output: &mut Output) -> Ended {
     };
     let Imported { kind, mut drafts, beside } =
         import::import(value, &facts).map_err(|why| refused(clean(&why).into_owned()))?;
-    if drafts.is_empty() {
-        return Err(refused("it has no apps".to_owned()));
-    }
     let source = file.to_string_lossy().into_owned();
     let checked = check(places, &mut drafts, &source);
     for draft in &drafts {
@@ -207,7 +201,7 @@ fn own_program(name: &str) -> Option<PathBuf> {
         let files = folders.split(':').filter(|folder| folder.starts_with('/'));
         files.map(|folder| Path::new(folder).join(name)).find(|file| file.is_file())
     };
-    if name.contains('/') || find(PATH_OF_APPS).is_some() {
+    if name.contains('/') || find(DEFAULT_PATH).is_some() {
         return None;
     }
     find(&std::env::var("PATH").ok()?)?.canonicalize().ok()
