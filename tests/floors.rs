@@ -262,6 +262,7 @@ fn programs_are_run_by_name_alone_where_it_is_said() {
         "cli/demo/host.rs",
         "cli/import/evaluate.rs",
         "daemon/launch.rs",
+        "daemon/one_shot.rs",
         "daemon/renew.rs",
         "formats/dotenv/lint.rs", // in its tests
         "host/setup.rs",

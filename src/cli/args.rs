@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Parser, Subcommand};
 
-use crate::model::{EnvName, Places};
+use crate::model::{EnvName, Places, ReleaseName};
 
 /// Runs the backends of one server, each in its own cage, and keeps them up.
 #[derive(Debug, Parser)]
@@ -58,6 +58,10 @@ pub enum Command {
     Reload(Order),
     /// Run so many instances of an environment, on the same ports
     Scale(Scale),
+    /// Let a release take the place of the one that runs; it is watched, and goes back by itself
+    Deploy(Deploy),
+    /// Go back to the release that ran before
+    Rollback(Rollback),
     /// Empty the logs of environments, those put aside too
     Flush(Flush),
     /// Show who owns, holds and wants which port
@@ -245,6 +249,31 @@ pub struct Scale {
     /// Do not wait for the outcome
     #[arg(long)]
     pub no_wait: bool,
+}
+
+/// `swrun deploy`.
+#[derive(Debug, clap::Args)]
+pub struct Deploy {
+    /// The environment, by name or target
+    #[arg(value_name = "ENV", value_parser = NonEmptyStringValueParser::new())]
+    pub environment: String,
+    /// A folder in that of the releases ([deploy] in the profile)
+    #[arg(value_name = "RELEASE", value_parser = ReleaseName::parse)]
+    pub release: ReleaseName,
+    /// Only say what would be done
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `swrun rollback`.
+#[derive(Debug, clap::Args)]
+pub struct Rollback {
+    /// The environment, by name or target
+    #[arg(value_name = "ENV", value_parser = NonEmptyStringValueParser::new())]
+    pub environment: String,
+    /// Only say what would be done
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// `swrun upgrade`.

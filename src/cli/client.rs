@@ -102,7 +102,7 @@ fn is_waiting(ask: &Ask) -> bool {
         | Ask::Upgrade(order)
         | Ask::Delete(order) => order.wait,
         Ask::StartAdHoc(ad_hoc) => ad_hoc.wait,
-        Ask::Kill {} | Ask::Evict { .. } | Ask::Restore(_) => true,
+        Ask::Kill {} | Ask::Evict { .. } | Ask::Restore(_) | Ask::Deploy { .. } => true,
     }
 }
 

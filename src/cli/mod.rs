@@ -105,6 +105,8 @@ fn run(args: &Args, output: &mut Output) -> Ended {
         Command::Restart(order) => commands::order::restart(&places, order, output),
         Command::Reload(order) => commands::order::reload(&places, order, output),
         Command::Scale(scale) => commands::order::scale(&places, scale, output),
+        Command::Deploy(deploy) => commands::deploy::deploy(&places, deploy, output),
+        Command::Rollback(back) => commands::deploy::rollback(&places, back, output),
         Command::Flush(flush) => commands::order::flush(&places, flush, output),
         Command::Ports(ports) => commands::ports::run(&places, ports, output),
         Command::Delete(order) => commands::order::delete(&places, order, output),

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::registry::{Entry, Runner};
-use super::show::{show, ticket};
+use super::show::{one, show, ticket};
 use super::{adhoc, evict, glance, host, orders, past, renew, saved};
 use crate::formats::{memory_file, spec_file};
 use crate::host::landlock_lacks;
@@ -59,7 +59,7 @@ pub async fn answer(
             Err(refusal) => Err(refusal),
         },
         Ask::Start(order) => {
-            bring_back(&runner, &peer, &order);
+            bring_back(&runner, &peer, &order.targets);
             carry_out(&runner, &peer, order, orders::Verb::Start, Class::Operate, &progress).await
         }
         Ask::Stop(order) => {
@@ -74,6 +74,16 @@ pub async fn answer(
         Ask::Scale { order, instances } => {
             let verb = orders::Verb::Scale(instances);
             carry_out(&runner, &peer, order, verb, Class::Operate, &progress).await
+        }
+        Ask::Deploy { target, release, dry_run } => {
+            bring_back(&runner, &peer, std::slice::from_ref(&target));
+            match select(&runner, &peer, &[target], Class::Operate) {
+                Ok(entries) => {
+                    let chosen = release.map_or(orders::Chosen::Before, orders::Chosen::Named);
+                    deploy(&runner, &peer, &entries, chosen, dry_run, &progress).await
+                }
+                Err(refusal) => Err(refusal),
+            }
         }
         Ask::Flush(order) => {
             carry_out(&runner, &peer, order, orders::Verb::Flush, Class::Operate, &progress).await
@@ -224,9 +234,9 @@ pub fn saved_spec(runner: &Rc<Runner>, name: &EnvName) -> Option<EnvSpec> {
     spec_file::read(&runner.places.spec(name)).ok()
 }
 
-/// `start NAME` of a deleted environment whose profile file is there, or of a profile that came since
+/// `start NAME` (or `deploy`) of a deleted environment whose profile file is there, or of a profile that came since
 /// the runner read them; `start` of all brings the latter alone.
-fn bring_back(runner: &Rc<Runner>, peer: &Peer, order: &Order) {
+fn bring_back(runner: &Rc<Runner>, peer: &Peer, targets: &[String]) {
     if !is_allowed(peer, Class::Admin, &[]) && !peer.is_member {
         return;
     }
@@ -235,13 +245,12 @@ fn bring_back(runner: &Rc<Runner>, peer: &Peer, order: &Order) {
         !all.iter()
             .any(|e| e.name.as_str() == target || target_of(runner, e).as_deref() == Some(target))
     };
-    let is_of_all = order.targets.is_empty();
-    if !is_of_all && !order.targets.iter().any(unknown) {
+    let is_of_all = targets.is_empty();
+    if !is_of_all && !targets.iter().any(unknown) {
         return;
     }
     for known in runner.profiles().known {
-        let is_named = order
-            .targets
+        let is_named = targets
             .iter()
             .any(|target| target == known.name.as_str() || Some(target) == known.target.as_ref());
         let is_new = || runner.saved(&known.name).is_none_or(|saved| !saved.deleted);
@@ -289,6 +298,25 @@ async fn carry_out(
     }
     outcomes.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(Answer::Done { outcomes })
+}
+
+/// One environment, so that one release is tried at a time.
+async fn deploy(
+    runner: &Rc<Runner>,
+    peer: &Peer,
+    entries: &[Rc<Entry>],
+    chosen: orders::Chosen,
+    is_dry: bool,
+    progress: &mpsc::Sender<Answer>,
+) -> Result<Answer, Refusal> {
+    let entry = one(entries)?;
+    let name = entry.name.to_string();
+    let tell = async |text: String| {
+        // Who asked may have gone; the order is carried out all the same.
+        let _ = progress.send(Answer::Progress { name: name.clone(), text }).await;
+    };
+    let outcome = orders::deploy(Rc::clone(runner), Rc::clone(entry), chosen, is_dry, tell).await;
+    Ok(Answer::Done { outcomes: vec![for_peer(outcome, peer)] })
 }
 
 /// One after the other, and no further than the first that fails: a program that cannot take over is to be found
@@ -517,5 +545,8 @@ fn without_monitor(runner: &Rc<Runner>, entry: &Rc<Entry>) -> EnvironmentStatus 
         leak: LeakStatus::unknown(),
         changed: false,
         no_profile: false,
+        release: spec
+            .filter(|spec| spec.deploy.is_some())
+            .and_then(|_| runner.releases(&entry.name).in_use().cloned()),
     }
 }

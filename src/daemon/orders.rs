@@ -11,14 +11,18 @@ use super::peers;
 use super::profiles::Known;
 use super::registry::{Entry, Runner, View};
 use crate::formats::{journal, spec_file};
-use crate::model::{Cause, EnvName, EnvSpec, Phase, Wanted};
+use crate::model::{Cause, EnvName, EnvSpec, Phase, Release, Wanted};
 use crate::sys::files;
 use crate::wire::ask::Outcome;
 use crate::wire::keep::{Brief, Reply, Request};
 
+mod deploy;
 mod flush;
 mod reload;
+mod trial;
 mod upgrade;
+
+pub use deploy::{Chosen, deploy, end_trial};
 
 /// How long an order waits for an environment that neither comes up nor fails.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -349,6 +353,12 @@ pub async fn write_spec(runner: &Runner, entry: &Entry, mut known: Known) -> Res
         spec.instances = scale;
     }
     if let Some(spec) = &mut known.spec {
+        if spec.deploy.is_some() {
+            let why = entry.why_released.take();
+            let in_use = runner.releases(&entry.name).in_use().cloned();
+            let name = in_use.ok_or_else(|| no_release(&entry.name))?;
+            spec.release = Some(Release { name, why });
+        }
         peers::look_up(&mut spec.network).await?;
         #[cfg(debug_assertions)]
         spec.sandbox.leave_out();
@@ -370,9 +380,16 @@ pub async fn write_spec(runner: &Runner, entry: &Entry, mut known: Known) -> Res
     Ok(())
 }
 
+fn no_release(name: &EnvName) -> String {
+    format!("has no release yet; run: swrun deploy {name} RELEASE")
+}
+
 /// Why an environment has nothing that could be started.
 pub fn no_spec(runner: &Runner, name: &EnvName) -> String {
     match runner.resolve(name) {
+        Ok(known) if known.spec.as_ref().is_some_and(|spec| spec.deploy.is_some()) => {
+            format!("it {}", no_release(name))
+        }
         Ok(_) => format!("it was never started; run: swrun start {name}"),
         Err(text) => text,
     }

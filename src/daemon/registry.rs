@@ -21,6 +21,7 @@ use super::wall::Walls;
 use crate::cgroup::Driver;
 use crate::formats::spec_file;
 use crate::model::{EnvName, Places, Port, Wanted};
+use crate::policy::releases::Releases;
 use crate::wire::keep::Brief;
 
 /// The runner.
@@ -92,6 +93,10 @@ pub struct Entry {
     pub ending: Cell<u32>,
     /// Told to those who wait for it to come up, when it is ordered to stop.
     pub cancel: Notify,
+    /// Whether a release of it is being deployed.
+    pub is_deploying: Cell<bool>,
+    /// Why its release is about to change, for the next spec.
+    pub why_released: RefCell<Option<String>>,
 }
 
 impl Entry {
@@ -109,6 +114,8 @@ impl Entry {
             waiting: Cell::new(0),
             ending: Cell::new(0),
             cancel: Notify::new(),
+            is_deploying: Cell::new(false),
+            why_released: RefCell::new(None),
         }
     }
 
@@ -173,7 +180,7 @@ impl Runner {
         if self.was_damaged {
             // What was saved last is lost: what runs was wanted, so nobody is to stop it.
             for name in &living {
-                let saved = Saved { wanted: Wanted::Online, deleted: false, scale: None };
+                let saved = Saved::wanted(Wanted::Online);
                 let changed = self.change(|state| {
                     state.environments.insert(name.clone(), saved);
                 });
@@ -200,10 +207,23 @@ impl Runner {
         let (running, resting): (Vec<_>, Vec<_>) =
             self.entries().into_iter().partition(|entry| living.contains(&entry.name));
         self.reserve_ports();
-        for entry in running {
-            tokio::task::spawn_local(keeper::keep(Rc::clone(self), entry));
+        for entry in &running {
+            tokio::task::spawn_local(keeper::keep(Rc::clone(self), Rc::clone(entry)));
         }
+        self.end_trials(&resting);
         self.keep_resting(resting);
+        for entry in running {
+            tokio::task::spawn_local(orders::end_trial(Rc::clone(self), entry));
+        }
+    }
+
+    /// A release that was on trial when all of it ended is not the one that comes back.
+    fn end_trials(&self, resting: &[Rc<Entry>]) {
+        for entry in resting.iter().filter(|entry| self.releases(&entry.name).trial.is_some()) {
+            if let Err(text) = self.change_releases(entry, Releases::take_back) {
+                tracing::error!("{}: {text}", entry.name);
+            }
+        }
     }
 
     /// Starts the keepers of environments that nobody keeps yet, with the profiles as they were just read.
@@ -264,7 +284,7 @@ impl Runner {
         }
         for known in read.known {
             let saved = self.saved(&known.name);
-            if saved.is_some_and(|saved| saved.deleted) {
+            if saved.as_ref().is_some_and(|saved| saved.deleted) {
                 continue;
             }
             let never_seen = if known.autostart { Wanted::Online } else { Wanted::Stopped };
@@ -380,7 +400,7 @@ impl Runner {
 
     /// What was saved of an environment.
     pub fn saved(&self, name: &EnvName) -> Option<Saved> {
-        self.state.borrow().environments.get(name).copied()
+        self.state.borrow().environments.get(name).cloned()
     }
 
     /// Wants `wanted` of an environment, and saves it.
@@ -388,11 +408,7 @@ impl Runner {
     /// # Errors
     /// It could not be saved; nothing is changed then.
     pub fn want(&self, entry: &Entry, wanted: Wanted) -> Result<(), String> {
-        self.change(|state| {
-            let scale = state.environments.get(&entry.name).and_then(|saved| saved.scale);
-            let saved = Saved { wanted, deleted: false, scale };
-            state.environments.insert(entry.name.clone(), saved);
-        })?;
+        self.change_saved(entry, |saved| (saved.wanted, saved.deleted) = (wanted, false))?;
         entry.wanted.send_replace(wanted);
         Ok(())
     }
@@ -402,10 +418,32 @@ impl Runner {
     /// # Errors
     /// It could not be saved; nothing is changed then.
     pub fn want_scale(&self, entry: &Entry, instances: Option<u32>) -> Result<(), String> {
+        self.change_saved(entry, |saved| saved.scale = instances)
+    }
+
+    /// Saves what became of an environment's releases, and gives that.
+    ///
+    /// # Errors
+    /// It could not be saved; nothing is changed then.
+    pub fn change_releases(
+        &self,
+        entry: &Entry,
+        change: impl FnOnce(&mut Releases),
+    ) -> Result<Releases, String> {
+        self.change_saved(entry, |saved| change(&mut saved.releases))?;
+        Ok(self.releases(&entry.name))
+    }
+
+    /// Which releases of an environment were deployed.
+    pub fn releases(&self, name: &EnvName) -> Releases {
+        self.saved(name).map_or_else(Releases::default, |saved| saved.releases)
+    }
+
+    fn change_saved(&self, entry: &Entry, change: impl FnOnce(&mut Saved)) -> Result<(), String> {
         let wanted = *entry.wanted.borrow();
         self.change(|state| {
-            let saved = Saved { wanted, deleted: false, scale: instances };
-            state.environments.insert(entry.name.clone(), saved);
+            let saved = state.environments.entry(entry.name.clone());
+            change(saved.or_insert_with(|| Saved::wanted(wanted)));
         })
     }
 
@@ -416,7 +454,7 @@ impl Runner {
     pub fn want_deleted(&self, name: &EnvName, keep_tombstone: bool) -> Result<(), String> {
         self.change(|state| {
             if keep_tombstone {
-                let saved = Saved { wanted: Wanted::Stopped, deleted: true, scale: None };
+                let saved = Saved { deleted: true, ..Saved::wanted(Wanted::Stopped) };
                 state.environments.insert(name.clone(), saved);
             } else {
                 state.environments.remove(name);
@@ -500,7 +538,7 @@ impl Runner {
     pub async fn is_at_rest(&self) -> bool {
         let is_busy = |entry: &Rc<Entry>| {
             let is_only_copy = !entry.sockets.borrow().is_empty() && entry.connection().is_none();
-            entry.order.try_lock().is_err() || is_only_copy
+            entry.order.try_lock().is_err() || entry.is_deploying.get() || is_only_copy
         };
         for _ in 0..100 {
             if !self.is_killing() && !self.entries().iter().any(is_busy) {

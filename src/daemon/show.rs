@@ -9,7 +9,7 @@ use super::registry::{Entry, Runner};
 use super::security::{self, Facts};
 use crate::cgroup::MemoryKinds;
 use crate::formats::journal;
-use crate::model::Resources;
+use crate::model::{EnvSpec, Resources};
 use crate::policy::access::Peer;
 use crate::wire::ask::{Answer, ProcessLine, Refusal, ShowDocument};
 use crate::wire::once::Ticket;
@@ -21,13 +21,18 @@ const MOST_PROCESSES: usize = 200;
 pub async fn ticket(runner: &Rc<Runner>, entries: Vec<Rc<Entry>>) -> Result<Answer, Refusal> {
     let entry = one(&entries)?;
     let failed = |text: String| refusal("failed", format!("\"{}\" {text}", entry.name));
-    let is_new = !entry.seen().is_connected;
-    if is_new {
+    if !entry.seen().is_connected {
         // As a start would find it.
         orders::renew_spec(runner, entry).await.map_err(failed)?;
     }
     let spec = saved_spec(runner, &entry.name)
         .ok_or_else(|| failed("has no spec: it was never started".to_owned()))?;
+    Ok(Answer::Exec(Box::new(ticket_of(runner, entry, spec))))
+}
+
+/// A command in the cage of an environment as `spec` has it, in the environment's own group where that runs.
+pub fn ticket_of(runner: &Runner, entry: &Entry, spec: EnvSpec) -> Ticket {
+    let is_new = !entry.seen().is_connected;
     let group = match is_new {
         true => runner.layout.group_of(&entry.name),
         false => Some(runner.layout.group(&entry.name)),
@@ -35,7 +40,7 @@ pub async fn ticket(runner: &Rc<Runner>, entries: Vec<Rc<Entry>>) -> Result<Answ
     let places = &runner.places;
     let wall = runner.walls.stands().then(|| places.wall());
     let etc = (places.etc_of_cages(), places.monitor(&entry.name));
-    Ok(Answer::Exec(Box::new(Ticket { spec, group, is_new, wall, etc })))
+    Ticket { spec, group, is_new, wall, etc }
 }
 
 /// The only one.

@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{EnvName, Wanted};
+use crate::policy::releases::Releases;
 use crate::sys::files;
 
 const SCHEMA: u32 = 1;
@@ -23,7 +24,7 @@ pub struct State {
 }
 
 /// Of one environment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Saved {
     /// What the operator wants.
     pub wanted: Wanted,
@@ -33,6 +34,21 @@ pub struct Saved {
     /// How many instances were ordered by `scale`, over what the profile says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scale: Option<u32>,
+    /// Which releases were deployed.
+    #[serde(default, skip_serializing_if = "is_none_deployed")]
+    pub releases: Releases,
+}
+
+impl Saved {
+    /// Wanted so, and nothing else.
+    #[must_use]
+    pub fn wanted(wanted: Wanted) -> Self {
+        Self { wanted, deleted: false, scale: None, releases: Releases::default() }
+    }
+}
+
+fn is_none_deployed(releases: &Releases) -> bool {
+    *releases == Releases::default()
 }
 
 #[derive(Serialize, Deserialize)]
@@ -159,7 +175,7 @@ mod tests {
 
     fn state(wanted: Wanted) -> State {
         let name = EnvName::parse("shop").expect("a good name");
-        let saved = Saved { wanted, deleted: false, scale: None };
+        let saved = Saved::wanted(wanted);
         State { environments: [(name, saved)].into(), auto_uids: BTreeMap::new() }
     }
 
@@ -202,11 +218,8 @@ mod tests {
         let name = |text: &str| EnvName::parse(text).expect("a good name");
         let wanted = State {
             environments: [
-                (
-                    name("backend-prod"),
-                    Saved { wanted: Wanted::Online, deleted: false, scale: Some(3) },
-                ),
-                (name("old"), Saved { wanted: Wanted::Stopped, deleted: true, scale: None }),
+                (name("backend-prod"), Saved { scale: Some(3), ..Saved::wanted(Wanted::Online) }),
+                (name("old"), Saved { deleted: true, ..Saved::wanted(Wanted::Stopped) }),
             ]
             .into(),
             auto_uids: [(name("worker"), 61_001)].into(),

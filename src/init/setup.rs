@@ -15,6 +15,7 @@ pub fn cage(launch: &Launch<'_>) -> Result<(), Failure> {
     if !spec.sandbox.has(Wall::Root) {
         return mounts::stay().map_err(|(step, error)| Failure::new(step, &error));
     }
+    let release = spec.release_folder();
     let cage = Cage {
         has_proc: spec.sandbox.has(Wall::Proc),
         base: &spec.base,
@@ -23,6 +24,7 @@ pub fn cage(launch: &Launch<'_>) -> Result<(), Failure> {
         read_only: &spec.read_only,
         views: launch.views,
         cwd: &spec.cwd,
+        release: release.as_deref(),
         etc: launch.etc,
         tmpfs_bytes: spec.limits.memory_max,
     };

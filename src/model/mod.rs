@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod cause;
+mod deploy;
 mod duration;
 mod event;
 mod leak;
@@ -21,6 +22,7 @@ mod usage;
 mod watch;
 
 pub use cause::{Cause, LastExit};
+pub use deploy::{DeployRules, LINK, Release, ReleaseName};
 pub use duration::{format_duration, parse_duration};
 pub use event::{Event, EventKind};
 pub use leak::{LeakAction, LeakDoubt, LeakRules, LeakStatus, LeakVerdict};

@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{EnvName, LeakRules, LogRules, Network, Notify, Sandbox, StopSignal, WatchRules};
+use super::{
+    DeployRules, EnvName, LeakRules, LogRules, Network, Notify, Release, Sandbox, StopSignal,
+    WatchRules,
+};
 
 /// The version of the saved spec; a monitor refuses another.
 pub const SPEC_SCHEMA: u32 = 1;
@@ -81,10 +84,25 @@ pub struct EnvSpec {
     /// Files whose change restarts it.
     #[serde(default)]
     pub watch: Option<WatchRules>,
+    /// How releases of it are put in place.
+    #[serde(default)]
+    pub deploy: Option<DeployRules>,
+    /// The release that is shown at `cwd`; always one where there is `deploy`.
+    #[serde(default)]
+    pub release: Option<Release>,
     /// Start at boot, for an environment never seen before.
     pub autostart: bool,
     /// A digest of the profile's text, to tell that the file was edited since.
     pub profile_digest: String,
+}
+
+impl EnvSpec {
+    /// The folder of the release that is shown at `cwd`, below `base`.
+    #[must_use]
+    pub fn release_folder(&self) -> Option<PathBuf> {
+        let (deploy, release) = (self.deploy.as_ref()?, self.release.as_ref()?);
+        Some(deploy.releases.join(release.name.as_str()))
+    }
 }
 
 /// The variable by which PM2's apps know it.
@@ -271,6 +289,8 @@ pub fn spec_for_tests(name: &str) -> EnvSpec {
         instance_var: default_instance_var(),
         cron: None,
         watch: None,
+        deploy: None,
+        release: None,
         autostart: true,
         profile_digest: String::new(),
     }

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{LastExit, LeakStatus, Phase, Protocol, Wanted};
+use super::{LastExit, LeakStatus, Phase, Protocol, ReleaseName, Wanted};
 
 /// The version of the document.
 pub const STATUS_SCHEMA: u32 = 1;
@@ -100,6 +100,9 @@ pub struct EnvironmentStatus {
     pub changed: bool,
     /// The environment runs on though its profile has gone.
     pub no_profile: bool,
+    /// The release that runs, or that the next start is to run; none where there is no `[deploy]`.
+    #[serde(default)]
+    pub release: Option<ReleaseName>,
 }
 
 /// One instance.

@@ -168,6 +168,8 @@ impl Monitor {
                 self.logs.follow(&self.spec, &self.places);
                 if rehearsal.then == Event::Reload {
                     self.spec_before = Some(before);
+                } else {
+                    self.note_release(&before);
                 }
                 self.starter.discard(self.driver.as_ref(), &self.base);
                 self.own_ports(self.holds);
@@ -181,6 +183,21 @@ impl Monitor {
         };
         self.control.reply(rehearsal.client, rehearsal.call, reply);
         rehearsal.running
+    }
+
+    /// Writes down that another release runs now, and why.
+    fn note_release(&mut self, before: &EnvSpec) {
+        let name = |spec: &EnvSpec| spec.release.as_ref().map(|release| release.name.clone());
+        let (old, new) = (name(before), name(&self.spec));
+        let Some(new) = new.filter(|new| old.as_ref() != Some(new)) else { return };
+        let mut text = match old {
+            Some(old) => format!("release {new} is in the place of {old}"),
+            None => format!("release {new} is in place"),
+        };
+        if let Some(why) = self.spec.release.as_ref().and_then(|release| release.why.as_ref()) {
+            text = format!("{text}: {why}");
+        }
+        self.write_event(None, EventKind::Note { text });
     }
 
     pub(super) fn brief(&self) -> Brief {
@@ -209,7 +226,9 @@ impl Monitor {
         self.listeners.steer_no_more();
         // The old ones go on with what they had; else what only they had goes with them.
         if let Some(before) = self.spec_before.take() {
-            if failed.is_some() {
+            if failed.is_none() {
+                self.note_release(&before);
+            } else {
                 self.spec = before;
                 self.logs.follow(&self.spec, &self.places);
                 self.environment.set_rules(rules(&self.spec));

@@ -12,6 +12,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use super::run::Monitor;
 use crate::lifecycle::Event;
 use crate::model::{Phase, Ready};
+use crate::policy::health::{STATUS_BYTES, Url, is_well, status};
 use crate::sys::clock;
 
 /// Where probes come from: an address of the loopback network.
@@ -20,9 +21,6 @@ pub const SOURCE: Ipv4Addr = Ipv4Addr::new(127, 83, 87, 82);
 /// How long an answer may take, and the pause before the next try.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(200);
-
-/// The longest beginning of an answer that is looked at: `HTTP/1.1 200`.
-const STATUS_BYTES: usize = 12;
 
 /// A check under way.
 #[derive(Debug)]
@@ -107,7 +105,7 @@ impl Probe {
             State::Asks { socket, has_asked, answer, .. } => {
                 match ask(socket, url, has_asked, answer) {
                     Ok(None) => Look::GoesOn,
-                    Ok(Some(status)) if (200..400).contains(&status) => Look::Healthy,
+                    Ok(Some(status)) if is_well(status) => Look::Healthy,
                     Ok(Some(status)) => Look::Failed(format!("it answered {status}")),
                     Err(error) => Look::Failed(error.to_string()),
                 }
@@ -192,10 +190,7 @@ fn ask(
 ) -> io::Result<Option<u16>> {
     rustix::net::sockopt::socket_error(socket)??;
     if !*has_asked {
-        let request = format!(
-            "GET {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: swrun\r\nConnection: close\r\n\r\n",
-            url.path, url.host
-        );
+        let request = url.request();
         match rustix::net::send(socket, request.as_bytes(), rustix::net::SendFlags::NOSIGNAL) {
             Ok(count) if count == request.len() => *has_asked = true,
             Ok(_) => return Err(io::ErrorKind::WriteZero.into()),
@@ -210,70 +205,9 @@ fn ask(
         Ok(0) => Err(io::Error::other("it closed the connection without an answer")),
         Ok(count) => {
             answer.extend_from_slice(&buffer[..count]);
-            if answer.len() < STATUS_BYTES { Ok(None) } else { status(answer).map(Some) }
+            if answer.len() < STATUS_BYTES { Ok(None) } else { Ok(Some(status(answer)?)) }
         }
         Err(rustix::io::Errno::AGAIN) => Ok(None),
         Err(error) => Err(error.into()),
-    }
-}
-
-/// The number in `HTTP/1.1 200`.
-fn status(answer: &[u8]) -> io::Result<u16> {
-    let text = std::str::from_utf8(answer).ok().and_then(|text| text.strip_prefix("HTTP/1."));
-    let number = text.and_then(|text| text.get(2..5)?.parse().ok());
-    number.ok_or_else(|| io::Error::other("its answer is not HTTP"))
-}
-
-/// An address of this machine, as the profile names it.
-#[derive(Debug, PartialEq, Eq)]
-struct Url {
-    address: SocketAddr,
-    host: String,
-    path: String,
-}
-
-impl Url {
-    fn parse(text: &str) -> Option<Self> {
-        let rest = text.strip_prefix("http://")?;
-        let (host, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-        let path = path.split('#').next().unwrap_or_default();
-        let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-        let numeric = host.replace("localhost", "127.0.0.1");
-        let address = numeric.parse().or_else(|_| format!("{numeric}:80").parse()).ok()?;
-        Some(Self { address, host: host.to_owned(), path })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_is_taken_apart() {
-        let parsed = |text| {
-            let url = Url::parse(text).expect(text);
-            (url.address.to_string(), url.host, url.path)
-        };
-        let of = |a: &str, b: &str, c: &str| (a.to_owned(), b.to_owned(), c.to_owned());
-        assert_eq!(
-            parsed("http://127.0.0.1:3002/healthz?x=1"),
-            of("127.0.0.1:3002", "127.0.0.1:3002", "/healthz?x=1")
-        );
-        assert_eq!(
-            parsed("http://127.0.0.1:3002?x#y"),
-            of("127.0.0.1:3002", "127.0.0.1:3002", "/?x")
-        );
-        assert_eq!(parsed("http://localhost:80"), of("127.0.0.1:80", "localhost:80", "/"));
-        assert_eq!(parsed("http://[::1]:3002/"), of("[::1]:3002", "[::1]:3002", "/"));
-        assert_eq!(parsed("http://127.0.0.1/x"), of("127.0.0.1:80", "127.0.0.1", "/x"));
-    }
-
-    #[test]
-    fn only_a_status_is_a_status() {
-        assert_eq!(status(b"HTTP/1.1 204").expect("it is one"), 204);
-        assert_eq!(status(b"HTTP/1.0 503").expect("it is one"), 503);
-        for bad in [b"HTTP/1.1 2x4", b"SSH-2.0-Open", b"HTTP/2.0 200", b"\xff\xffTP/1.1 200"] {
-            assert!(status(bad).is_err());
-        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::thread::JoinHandle;
 
 use nix::sys::signal::{SigSet, Signal};
@@ -41,11 +41,15 @@ impl Relay {
         let pipe = || rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC);
         let (input, to_input) = pipe()?;
         let (from_out, out) = pipe()?;
-        let (from_err, err) = pipe()?;
+        // Where both of ours go to one place (`2>&1`), what the command says stays in its order.
+        let (from_err, err) = match are_one() {
+            true => (None, out.try_clone()?),
+            false => pipe().map(|(from, err)| (Some(from.into()), err))?,
+        };
         let relay = Self {
             input: Some(to_input.into()),
             out: Some(from_out.into()),
-            err: Some(from_err.into()),
+            err: from_err,
             before: None,
             copies: Vec::new(),
         };
@@ -115,6 +119,14 @@ impl Relay {
             let _ = tcsetattr(rustix::stdio::stdin(), OptionalActions::Drain, &before);
         }
     }
+}
+
+/// Whether stdout and stderr are the same pipe or file.
+fn are_one() -> bool {
+    let place =
+        |fd: BorrowedFd<'_>| rustix::fs::fstat(fd).map(|found| (found.st_dev, found.st_ino));
+    let (out, err) = (place(rustix::stdio::stdout()), place(rustix::stdio::stderr()));
+    out.is_ok() && out == err
 }
 
 /// Copies what comes as it comes; a terminal whose other end is closed gives EIO.

@@ -3,7 +3,9 @@
 
 pub mod access;
 pub mod ceiling;
+pub mod health;
 pub mod leak;
 pub mod listen;
 pub mod notices;
+pub mod releases;
 pub mod restart;

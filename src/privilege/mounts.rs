@@ -42,6 +42,8 @@ pub struct Cage<'a> {
     pub read_only: &'a [PathBuf],
     /// The working directory.
     pub cwd: &'a Path,
+    /// A folder below `base` that is shown at `cwd`, read-only where that is not among `writable`.
+    pub release: Option<&'a Path>,
     /// The folders of [`super::etc::Etc`]: shared, own.
     pub etc: (&'a Path, &'a Path),
     /// Folders of the app's cgroup, and where they belong.
@@ -183,28 +185,42 @@ fn open_own(cage: &Cage<'_>) -> Result<Vec<Shown>, Failed> {
     let writable = Attributes::NO_SUID.and(Attributes::NO_DEVICES);
     // Code is not written: but for a folder that has the working directory in it nothing is executed there.
     let of_data = writable.and(Attributes::NO_EXEC);
-    let mut own: Vec<(&Path, Attributes)> = vec![(cage.base, SHARED)];
-    own.extend(cage.read_only.iter().map(|path| (path.as_path(), SHARED)));
-    own.extend(
-        cage.writable.iter().map(|path| {
-            (path.as_path(), if cage.cwd.starts_with(path) { writable } else { of_data })
-        }),
-    );
-    own.sort_by_key(|(path, _)| path.components().count());
+    // What is opened, where it is shown, and how.
+    let mut own: Vec<(PathBuf, &Path, Attributes)> =
+        vec![(cage.base.to_owned(), cage.base, SHARED)];
+    let mut add =
+        |path: &'_ PathBuf, target, attributes| own.push((path.clone(), target, attributes));
+    for path in cage.read_only {
+        add(path, path, SHARED);
+    }
+    let mut of_release = SHARED;
+    for path in cage.writable {
+        let attributes = if cage.cwd.starts_with(path) { writable } else { of_data };
+        match path == cage.cwd && cage.release.is_some() {
+            true => of_release = attributes,
+            false => add(path, path, attributes),
+        }
+    }
+    let release = cage.release.map(|release| cage.base.join(release));
+    if let Some(release) = &release {
+        add(release, cage.cwd, of_release);
+    }
+    own.sort_by_key(|(_, target, _)| target.components().count());
     let mut shown = Vec::with_capacity(own.len());
-    for (path, attributes) in own {
-        let tree = open(path, attributes)?;
+    for (path, target, attributes) in own {
+        let tree = open(&path, attributes)?;
         let found = rustix::fs::fstat(&tree).map_err(at("look at a folder"))?;
         // Looked at when the profile was resolved, and once more now: a folder that is gone could have
         // been made anew by somebody else since.
         let owner = found.st_uid;
-        if path == cage.base && owner != 0 && owner != cage.uid {
+        let is_trusted = path == cage.base || release.as_ref() == Some(&path);
+        if is_trusted && owner != 0 && owner != cage.uid {
             let why = format!("it belongs to uid {owner} now");
             let why = io::Error::new(io::ErrorKind::PermissionDenied, why);
-            return Err((named("trust", path), why));
+            return Err((named("trust", &path), why));
         }
         let is_folder = FileType::from_raw_mode(found.st_mode).is_dir();
-        shown.push(Shown { tree, target: path.to_owned(), is_folder });
+        shown.push(Shown { tree, target: target.to_owned(), is_folder });
     }
     Ok(shown)
 }

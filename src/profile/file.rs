@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
 
+use super::deploy;
 use super::notify::{self, NotifyRules};
 use super::problem::{Position, Problem, quoted};
 use super::schema;
@@ -19,8 +20,8 @@ use super::text::digest;
 use super::values::{self, Unfit};
 use super::walk::{Section, Walk, article};
 use crate::model::{
-    self, EnvName, Health, LeakAction, LeakRules, LogRules, Network, OnFull, Port, Ready, Restart,
-    RestartPolicy, Sandbox, Stop, StopSignal, WatchRules,
+    self, DeployRules, EnvName, Health, LeakAction, LeakRules, LogRules, Network, OnFull, Port,
+    Ready, Restart, RestartPolicy, Sandbox, Stop, StopSignal, WatchRules,
 };
 
 /// A value and where it stands.
@@ -102,6 +103,8 @@ pub struct Profile {
     pub leak: LeakRules,
     /// `[notify]`.
     pub notify: Option<NotifyRules>,
+    /// `[deploy]`.
+    pub deploy: Option<DeployRules>,
 }
 
 /// `[limits]`, before the host is asked.
@@ -254,6 +257,13 @@ fn profile(
     let leak = leak(walk, top);
     let notify = notify::notify(walk, top);
     let watch = watch(walk, top);
+    let deploy = deploy::deploy(walk, top);
+    if let Some(rules) = &deploy {
+        let watch = watch.as_ref();
+        let beside =
+            deploy::Beside { base: base.as_ref(), cwd: cwd.as_ref(), writable: &writable, watch };
+        deploy::fits(walk, rules, &beside);
+    }
     let base = base.or_else(|| cwd.clone());
     claims.name.clone_from(&name);
     claims.target.clone_from(&target);
@@ -298,6 +308,7 @@ fn profile(
         logs,
         leak,
         notify,
+        deploy: deploy.map(|rules| rules.value),
     })
 }
 

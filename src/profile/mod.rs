@@ -7,6 +7,7 @@
 
 mod auto;
 mod check;
+mod deploy;
 mod env_file;
 mod file;
 mod folders;

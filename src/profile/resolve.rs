@@ -90,6 +90,8 @@ fn spec(
 ) -> EnvSpec {
     let env_file = match &profile.env_file {
         Some(named) => EnvFile { path: named.value.clone(), required: true },
+        // A release comes and goes; what is secret stays beside them.
+        None if profile.deploy.is_some() => EnvFile { path: ".env".into(), required: false },
         None => {
             let inside = cwd.strip_prefix(&base).unwrap_or(Path::new(""));
             EnvFile { path: inside.join(".env"), required: false }
@@ -129,6 +131,8 @@ fn spec(
         instance_var: profile.instance_var.clone(),
         cron: profile.cron.clone(),
         watch: profile.watch.clone(),
+        deploy: profile.deploy.clone(),
+        release: None,
         autostart: profile.autostart,
         profile_digest: profile.digest.clone(),
     }
@@ -326,6 +330,10 @@ impl Work<'_> {
 
     fn program(&mut self, base: &Path, cwd: &Path, writable: &[PathBuf], read_only: &[PathBuf]) {
         let Some(program) = self.profile.command.value.first() else { return };
+        if self.profile.deploy.is_some() && program.value.contains('/') {
+            // It may be in a release.
+            return;
+        }
         let mut shown = vec![base];
         shown.extend(writable.iter().chain(read_only).map(PathBuf::as_path));
         let path = self.profile.env.get("PATH").map(|path| path.value.as_str());

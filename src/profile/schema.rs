@@ -37,7 +37,7 @@ const BOOLEAN: &str = "true or false";
 const STRINGS: &str = "a list of strings";
 
 /// All keys that this version knows; those of `[env]` are the operator's own.
-pub const KEYS: [Key; 47] = [
+pub const KEYS: [Key; 52] = [
     key(
         "",
         "name",
@@ -93,7 +93,7 @@ pub const KEYS: [Key; 47] = [
         "env-file",
         STRING,
         "\"backend/.env\"",
-        ".env in cwd, if there",
+        ".env in cwd (with [deploy]: in base), if there",
         "the file of variables, relative to base; read as the deploy user at each start",
     ),
     key(
@@ -351,16 +351,49 @@ pub const KEYS: [Key; 47] = [
         "\"300ms\"",
         "how long nothing must change before the restart",
     ),
+    key(
+        "deploy",
+        "releases",
+        STRING,
+        "\"releases\"",
+        "none: no [deploy], what is in cwd runs",
+        "the folder of the releases, below base: swrun deploy chooses one of them, which is shown at cwd",
+    ),
+    key(
+        "deploy",
+        "build",
+        STRINGS,
+        "[\"npm\", \"run\", \"migrate\"]",
+        "[]",
+        "a command in the cage of a new release, which it may write, before that is chosen",
+    ),
+    key("deploy", "build-within", STRING, "\"10m\"", "\"10m\"", "how long that may take"),
+    key(
+        "deploy",
+        "watch",
+        STRING,
+        "\"30s\"",
+        "\"30s\"",
+        "how long a new release is watched: where it dies or [health] fails, the one before is put back",
+    ),
+    key(
+        "deploy",
+        "keep",
+        INTEGER,
+        "5",
+        "5",
+        "how many deployed releases are kept, from 2 on; the oldest are removed",
+    ),
 ];
 
 /// The sections of [`KEYS`], and the operator's own.
-pub(super) const SECTIONS: [&str; 11] = [
+pub(super) const SECTIONS: [&str; 12] = [
     "env", "limits", "restart", "stop", "health", "network", "sandbox", "logs", "leak", "notify",
-    "watch",
+    "watch", "deploy",
 ];
 
 /// What later versions are to know; until then it is refused rather than silently not done.
-const LATER: [&str; 2] = ["deploy", "access"];
+const LATER: [&str; 1] = ["access"];
 
 /// How others name the same thing, where no spelling is near: PM2's ecosystem file, systemd.
 const ELSEWHERE: [(&str, &str); 18] = [

@@ -71,7 +71,9 @@ impl SetupFacts {
 fn folders(profile: &Profile) -> Vec<PathBuf> {
     let base = &profile.base.value;
     let writable = profile.writable.iter().map(|path| base.join(&path.value));
-    [base.clone(), profile.cwd.value.clone()].into_iter().chain(writable).collect()
+    let releases = profile.deploy.as_ref().map(|deploy| base.join(&deploy.releases));
+    let own = [base.clone(), profile.cwd.value.clone()];
+    own.into_iter().chain(releases).chain(writable).collect()
 }
 
 /// The longest part of a path that is there, without links, and what is missing below it.

@@ -68,7 +68,7 @@ fn every_slip_has_its_place_and_its_hint() {
         ),
         ("max_memory_restart = \"1G\"", 6, 1, ["unknown key", "\"memory-max\" in [limits]?"]),
         ("[limit]\npids = 1", 6, 2, ["unknown key \"limit\"", "the section [limits]?"]),
-        ("[deploy]\nx = 1", 6, 2, ["\"deploy\" is not yet known to this version", "leave it out"]),
+        ("access = []", 6, 1, ["\"access\" is not yet known to this version", "leave it out"]),
         ("[logs]\nrotate-size = \"5G\"\ntotal-max = \"1T\"", 7, 15, ["more than 4G", "smaller"]),
         ("[logs]\ntotal-max = \"63M\"", 7, 13, ["less than four times", "smaller rotate-size"]),
         ("[logs]\non-full = \"wait\"", 7, 11, ["\"wait\" is not known", "\"block\" or \"drop\""]),
@@ -157,6 +157,22 @@ fn every_slip_has_its_place_and_its_hint() {
         ("[env]\n\"A=B\" = \"x\"", 7, 1, ["\"A=B\" in [env] is not the name of a variable", ""]),
         ("[env]\n\"\" = \"x\"", 7, 1, ["is not the name of a variable", ""]),
         ("[env]\nA = \"\\u0000\"", 7, 5, ["NUL", ""]),
+        ("[deploy]\nkeep = 3", 6, 2, ["\"releases\" in [deploy] is missing", "as in releases"]),
+        ("[deploy]\nreleases = \".\"", 7, 12, ["is \".\"", "a folder below base"]),
+        (
+            "[deploy]\nreleases = \"backend/r\"",
+            5,
+            7,
+            ["lie in one another", "cwd = \"/opt/prod/app\""],
+        ),
+        ("[deploy]\nreleases = \"r\"\nwatch = \"2h\"", 8, 9, ["is more than 1h", "shorter"]),
+        ("[deploy]\nreleases = \"r\"\nkeep = 1", 8, 8, ["", ""]),
+        (
+            "writable = [\"backend/up\"]\n[deploy]\nreleases = \"r\"",
+            6,
+            13,
+            ["of writable lies in \"cwd\"", "let a release have a link"],
+        ),
         ("target = \"Prod\"", 6, 10, ["\"Prod\" is not a name", ""]),
         ("target = ", 6, 10, ["", "not TOML"]),
         ("target = \"é\" x", 6, 14, ["", "not TOML"]),
@@ -270,6 +286,7 @@ fn the_reader_knows_every_key_of_the_schema_and_its_examples() {
         let needed = match (key.section, key.name) {
             ("notify", "user" | "events" | "within") => "command = [\"/bin/true\"]\n",
             ("watch", "ignore" | "delay") => "paths = [\"src\"]\n",
+            ("deploy", key) if key != "releases" => "releases = \"releases\"\n",
             _ => "",
         };
         let example = format!("{sound}{section}{needed}{} = {}\n", key.name, key.example);

@@ -325,6 +325,45 @@ pub fn start_watched(
     }
 }
 
+/// A program of swrun's own that runs, and what it says.
+#[derive(Debug)]
+pub struct Heard {
+    /// To be reaped once it has ended.
+    pub child: Child,
+    /// Readable when it has ended.
+    pub process: OwnedFd,
+    /// Both its outputs, not blocking.
+    pub said: OwnedFd,
+}
+
+/// As [`run`], without waiting: what it writes is read as it comes. A session of its own: a signal to this process's
+/// group is not for it.
+///
+/// # Errors
+/// It could not be started or watched; then nothing runs.
+pub fn start_heard(
+    program: &str,
+    arguments: &[&str],
+    keeps: &[BorrowedFd<'_>],
+) -> io::Result<Heard> {
+    use std::os::unix::process::CommandExt as _;
+    let (said, says) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    rustix::io::ioctl_fionbio(&said, true)?;
+    let mut command = clean(program, arguments);
+    keep(&mut command, keeps);
+    // SAFETY: as in `start`.
+    unsafe { command.pre_exec(|| Ok(rustix::process::setsid().map(drop)?)) };
+    let mut child = command.stdout(says.try_clone()?).stderr(says).spawn()?;
+    match process(&child) {
+        Ok(process) => Ok(Heard { child, process, said }),
+        Err(error) => {
+            child.kill()?;
+            child.wait()?;
+            Err(error)
+        }
+    }
+}
+
 /// Lets another program take this process's place, with its own variables but for those whose names `drops`, and
 /// with `adds`; returns only where that failed.
 pub fn execute<'a>(

@@ -163,6 +163,37 @@ pub fn read_beneath(base: &Path, path: &Path, longest: u64) -> io::Result<Vec<u8
     read_at_most(file, longest)
 }
 
+/// Opens a folder beneath `base`, over no link at all.
+///
+/// # Errors
+/// openat2(2): `ELOOP` is a link, `EXDEV` a path that leads out of `base`.
+pub fn folder_beneath(base: &Path, path: &Path) -> io::Result<File> {
+    use rustix::fs::{Mode, OFlags, ResolveFlags};
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let folder = rustix::fs::openat2(
+        rustix::fs::CWD,
+        base,
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+        ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS,
+    )?;
+    Ok(File::from(rustix::fs::openat2(&folder, path, flags, Mode::empty(), resolve)?))
+}
+
+/// The most names that [`names_in`] looks at.
+const MOST_NAMES: usize = 1000;
+
+/// The names in a folder that are text, of a thousand at most.
+///
+/// # Errors
+/// getdents64(2).
+pub fn names_in(folder: &File) -> io::Result<Vec<String>> {
+    let entries = rustix::fs::Dir::read_from(folder)?.take(MOST_NAMES);
+    let names = entries.map(|entry| Ok(entry?.file_name().to_str().ok().map(str::to_owned)));
+    Ok(names.collect::<io::Result<Vec<_>>>()?.into_iter().flatten().collect())
+}
+
 /// Replaces `path` as [`replace`] does but without waiting for the disk: whole after a kill at any
 /// moment, perhaps the one before after a power cut.
 ///

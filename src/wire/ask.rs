@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use super::once::Ticket;
 use super::saved::{SavedEnvironment, SavedList};
 use crate::model::{
-    EnvSpec, EnvironmentStatus, Event, LogPart, LogPlace, PortsDocument, Resources, StatusDocument,
-    UsageSpan, WallLine,
+    EnvSpec, EnvironmentStatus, Event, LogPart, LogPlace, PortsDocument, ReleaseName, Resources,
+    StatusDocument, UsageSpan, WallLine,
 };
 
 /// What is asked of the runner. `targets` are names or targets of environments; none is all.
@@ -69,6 +69,16 @@ pub enum Ask {
         /// How many.
         instances: u32,
     },
+    /// Let a release take the place of the one that runs, or say what that would do. Operate-class: a name goes, never
+    /// a path.
+    Deploy {
+        /// Which environment.
+        target: String,
+        /// Which release; none is the one before the one in use.
+        release: Option<ReleaseName>,
+        /// Nothing is done.
+        dry_run: bool,
+    },
     /// Empty the logs. Operate-class.
     Flush(Order),
     /// All about the ports of environments. See-class.
@@ -116,6 +126,7 @@ impl Ask {
             | Self::Restart(_)
             | Self::Reload(_)
             | Self::Scale { .. }
+            | Self::Deploy { .. }
             | Self::Flush(_)
             | Self::Evict { .. }
             | Self::Delete(_)

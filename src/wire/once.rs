@@ -1,8 +1,10 @@
 //! What a one-shot instance is made of (`swrun exec`): answered by the runner, handed to the role by the command
 //! line in a file of memory.
 
+use std::io::{Seek as _, Write as _};
 use std::path::PathBuf;
 
+use rustix::fs::MemfdFlags;
 use serde::{Deserialize, Serialize};
 
 use crate::model::EnvSpec;
@@ -35,4 +37,26 @@ pub struct Once {
     pub command: Vec<String>,
     /// `TERM` of the operator's terminal, if it gets one of its own.
     pub terminal: Option<String>,
+}
+
+/// Has systemd make a scope in the slice of the environments, with cgroups below it that are ours.
+pub const SCOPE: [&str; 7] = [
+    "systemd-run",
+    "--scope",
+    "--quiet",
+    "--collect",
+    "--slice=swrun.slice",
+    "--property=Delegate=yes",
+    "--",
+];
+
+/// The order of the role, to be read from its beginning. Not an argument and not a file: it has the values of variables.
+///
+/// # Errors
+/// memfd_create(2), write(2).
+pub fn order(once: &Once, flags: MemfdFlags) -> std::io::Result<std::fs::File> {
+    let mut order = std::fs::File::from(rustix::fs::memfd_create("swrun-exec", flags)?);
+    order.write_all(&serde_json::to_vec(once)?)?;
+    order.rewind()?;
+    Ok(order)
 }

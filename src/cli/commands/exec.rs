@@ -1,7 +1,7 @@
 //! `swrun exec ENV -- CMD`: a command in the cage of an environment.
 
 use std::ffi::CString;
-use std::io::{IsTerminal as _, Seek as _, Write as _};
+use std::io::IsTerminal as _;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::ffi::OsStrExt as _;
 
@@ -12,7 +12,7 @@ use crate::cli::client::{self, PATIENCE};
 use crate::cli::exit::{Ended, Failure};
 use crate::model::Places;
 use crate::wire::ask::{Answer, Ask};
-use crate::wire::once::{Once, ROLE};
+use crate::wire::once::{self, Once, ROLE, SCOPE};
 
 /// Becomes the role that runs it; returns only with a failure.
 pub fn run(places: &Places, exec: &Exec) -> Ended {
@@ -38,28 +38,9 @@ fn terminal(term: Option<String>) -> String {
         .unwrap_or_else(|| "dumb".to_owned())
 }
 
-/// Has systemd make a scope in the slice of the environments, with cgroups below it that are ours.
-pub const SCOPE: [&str; 7] = [
-    "systemd-run",
-    "--scope",
-    "--quiet",
-    "--collect",
-    "--slice=swrun.slice",
-    "--property=Delegate=yes",
-    "--",
-];
-
-/// The order of the role, to be read from its beginning. Not an argument and not a file: it has the values of variables.
-pub fn order(once: &Once, flags: MemfdFlags) -> std::io::Result<std::fs::File> {
-    let mut order = std::fs::File::from(rustix::fs::memfd_create("swrun-exec", flags)?);
-    order.write_all(&serde_json::to_vec(once)?)?;
-    order.rewind()?;
-    Ok(order)
-}
-
 fn become_role(once: &Once, by_systemd: bool) -> std::io::Result<crate::cli::exit::Exit> {
     // It goes over the exec.
-    let order = order(once, MemfdFlags::empty())?;
+    let order = once::order(once, MemfdFlags::empty())?;
     let program = std::env::current_exe()?;
     let mut words: Vec<Vec<u8>> = Vec::new();
     if by_systemd {

@@ -1,6 +1,7 @@
 //! The commands, a file each.
 
 pub mod check;
+pub mod deploy;
 pub mod doctor;
 pub mod errors;
 pub mod events;

@@ -66,11 +66,13 @@ pub fn carry_out(places: &Places, ask: &Ask, output: &mut Output) -> Ended {
     }
 }
 
-fn report(outcomes: &[Outcome], output: &mut Output) -> Ended {
+pub fn report(outcomes: &[Outcome], output: &mut Output) -> Ended {
     let mut exit = Exit::Done;
     for Outcome { name, ok, text } in outcomes {
         if *ok {
-            output.line(&format!("{}: {}", clean(name), clean(text)))?;
+            for line in format!("{name}: {text}").lines() {
+                output.line(&clean(line))?;
+            }
         } else {
             output.flush()?;
             say(&format!("swrun: {name}: {text}"));

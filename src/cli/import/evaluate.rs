@@ -8,13 +8,12 @@ use std::time::Duration;
 use rustix::fs::MemfdFlags;
 
 use super::own_program;
-use crate::cli::commands::exec::{self, SCOPE};
 use crate::cli::exit::Failure;
 use crate::formats::clean::clean;
 use crate::model::{EnvSpec, Places};
 use crate::profile::{self, HostFacts, Source};
 use crate::sys::command::{self, Bounds};
-use crate::wire::once::{Once, ROLE, Ticket};
+use crate::wire::once::{self, Once, ROLE, SCOPE, Ticket};
 
 const WITHIN: Duration = Duration::from_secs(5);
 const MOST: usize = 1 << 20;
@@ -131,7 +130,7 @@ fn spec(places: &Places, file: &Path, user: Option<&str>) -> Result<EnvSpec, Str
 }
 
 fn run(once: &Once, by_systemd: bool) -> std::io::Result<String> {
-    let file = exec::order(once, MemfdFlags::CLOEXEC)?;
+    let file = once::order(once, MemfdFlags::CLOEXEC)?;
     let number = file.as_raw_fd().to_string();
     let program = std::env::current_exe()?;
     let program = program.to_str().ok_or(std::io::ErrorKind::InvalidInput)?;

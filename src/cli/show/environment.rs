@@ -132,6 +132,9 @@ impl Page {
         self.value("command", words_of(&spec.command));
         self.value("base", spec.base.to_string_lossy());
         self.value("cwd", spec.cwd.to_string_lossy());
+        if let Some(folder) = spec.release_folder() {
+            self.value("release", format!("{}, shown at cwd", folder.display()));
+        }
         let paths = |paths: &[std::path::PathBuf]| {
             none_or(paths.iter().map(|p| p.to_string_lossy()).collect::<Vec<_>>().join(" "))
         };
@@ -356,6 +359,8 @@ mod tests {
             instance_var: crate::model::default_instance_var(),
             cron: None,
             watch: None,
+            deploy: None,
+            release: None,
             autostart: true,
             profile_digest: String::new(),
         };

@@ -211,6 +211,7 @@ pub(in crate::cli) mod tests {
             leak: LeakStatus::unknown(),
             changed: false,
             no_profile: false,
+            release: None,
         }
     }
 

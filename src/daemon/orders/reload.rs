@@ -10,8 +10,8 @@ use crate::formats::spec_file;
 use crate::model::{EnvSpec, Phase, Wanted};
 use crate::wire::keep::{ReloadFailed, Reply, Request};
 
-/// The lines of a failed instance's stderr that are told.
-const LINES: usize = 5;
+/// The lines of a failed instance's stderr that are told: Node's words of an error stand above ten of its trace.
+const LINES: usize = 15;
 
 /// The most instances: each is a process tree with a ceiling of its own.
 const MOST_INSTANCES: u32 = 64;
