@@ -43,6 +43,7 @@ pub(super) fn deploy(walk: &mut Walk<'_>, top: Section<'_, '_>) -> Option<At<Dep
     if !is_plain(&releases.value) {
         let text = format!("\"releases\" in [deploy] is {}", quoted_path(&releases.value));
         walk.error(releases.at, text, Some("name a folder below base, as in \"releases\""));
+        return None;
     }
     let words = build.map_or_else(Vec::new, |list| list.value);
     let rules = DeployRules {
