@@ -7,6 +7,7 @@
 pub mod cgroup;
 pub mod cli;
 pub mod daemon;
+pub mod export;
 pub mod formats;
 pub mod host;
 pub mod import;

@@ -16,6 +16,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("lifecycle", &["model", "policy"]),
     ("profile", &["model", "sys", "formats"]),
     ("import", &["model"]),
+    ("export", &["model", "policy"]),
     ("ports", &["model", "sys"]),
     ("host", &["model", "sys", "cgroup", "ports"]),
     ("wire", &["model", "sys"]),
@@ -39,8 +40,8 @@ const FLOORS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "model", "sys", "formats", "cgroup", "profile", "import", "host", "ports", "wire",
-            "reader",
+            "model", "sys", "formats", "cgroup", "profile", "import", "export", "host", "ports",
+            "wire", "reader",
         ],
     ),
 ];

@@ -107,9 +107,40 @@ pub enum Command {
     Upgrade(Upgrade),
     /// Stop every environment, then the runner
     Kill,
+    /// Write an environment for another engine, and tell what does not carry over
+    Export(Export),
     /// Make profiles of what another process manager keeps
     #[command(subcommand)]
     Import(Import),
+}
+
+/// `swrun export`.
+#[derive(Debug, clap::Args)]
+pub struct Export {
+    /// For whom
+    pub format: ExportFormat,
+    /// The environment, by name or target
+    #[arg(value_name = "ENV", value_parser = NonEmptyStringValueParser::new())]
+    pub environment: String,
+    /// The container image: for kubernetes, and for quadlet in place of the host's own root
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
+    pub image: Option<String>,
+    /// Write the files into this folder, the values of variables among them; what is there already is not touched
+    #[arg(long, value_name = "DIR")]
+    pub to: Option<PathBuf>,
+}
+
+/// `swrun export FORMAT`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum ExportFormat {
+    /// A hardened service
+    Systemd,
+    /// A container of Podman's, kept by systemd
+    Quadlet,
+    /// A job of Nomad's, for its driver exec2
+    Nomad,
+    /// A Deployment, a Service and a Secret
+    Kubernetes,
 }
 
 /// `swrun import`.

@@ -9,6 +9,7 @@ mod client;
 mod commands;
 mod demo;
 mod exit;
+mod export;
 mod http;
 mod import;
 mod logs;
@@ -127,6 +128,7 @@ fn run(args: &Args, output: &mut Output) -> Ended {
         Command::Unstartup => commands::startup::run(false, output),
         Command::Upgrade(upgrade) => commands::upgrade::run(&places, upgrade, output),
         Command::Kill => commands::kill::run(&places, output),
+        Command::Export(asked) => export::run(&places, asked, output),
         Command::Import(args::Import::Pm2(asked)) => import::pm2(&places, asked, output),
     }
 }

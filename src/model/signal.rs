@@ -21,6 +21,12 @@ impl StopSignal {
     }
 }
 
+impl std::fmt::Display for StopSignal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0.as_str())
+    }
+}
+
 impl TryFrom<String> for StopSignal {
     type Error = String;
     fn try_from(name: String) -> Result<Self, String> {

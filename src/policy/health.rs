@@ -43,6 +43,12 @@ impl Url {
         Some(Self { address, host: host.to_owned(), path })
     }
 
+    /// What is asked for there.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
     /// What is sent.
     #[must_use]
     pub fn request(&self) -> String {

@@ -31,7 +31,7 @@ mod walk;
 
 pub use auto::assign_auto_uids;
 pub use check::{Checked, CheckedProfile, check_all};
-pub use env_file::{EnvFileFindings, EnvFileRequest, READER_ROLE, read_env_file};
+pub use env_file::{EnvFileFindings, EnvFileRequest, READER_ROLE, read_env_file, read_env_values};
 pub use file::{At, Claims, Profile, ProfileLimits, Reading, UserChoice, read};
 pub use manual::manual;
 pub use problem::{Position, Problem, Severity};

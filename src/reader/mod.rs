@@ -1,5 +1,5 @@
 //! Reads an environment's `.env` as its deploy user, for a root process that must not open what an
-//! app could have put there. It says keys and lines, never a value.
+//! app could have put there. It says keys and lines, and values only to one who asks for them (`swrun export`).
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -49,7 +49,10 @@ fn look(request: &EnvFileRequest) -> EnvFileFindings {
         Ok(variables) => {
             let port = variables.iter().find(|(key, _)| key == "PORT");
             findings.port = port.and_then(|(_, value)| value.parse().ok()).filter(|port| *port > 0);
-            findings.keys = variables.into_iter().map(|(key, _)| key).collect();
+            findings.keys = variables.iter().map(|(key, _)| key.clone()).collect();
+            if request.with_values {
+                findings.values = variables;
+            }
         }
     }
     findings.differing = dotenv::lint(&bytes)
