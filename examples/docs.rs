@@ -6,7 +6,7 @@
 
 use std::path::PathBuf;
 
-use clap_complete::Shell;
+use swrun::cli::Shell;
 
 fn main() -> std::io::Result<()> {
     let folder = std::env::args_os().nth(1).map(PathBuf::from);
@@ -16,10 +16,12 @@ fn main() -> std::io::Result<()> {
         std::fs::create_dir_all(folder)?;
     }
     let command = swrun::cli::command();
-    clap_mangen::generate_to(command.clone(), &man)?;
+    clap_mangen::generate_to(command, &man)?;
     std::fs::write(man.join("swrun-profile.5"), swrun::profile::manual())?;
-    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-        clap_complete::generate_to(shell, &mut command.clone(), "swrun", &completions)?;
+    for (shell, name) in
+        [(Shell::Bash, "swrun.bash"), (Shell::Zsh, "_swrun"), (Shell::Fish, "swrun.fish")]
+    {
+        std::fs::write(completions.join(name), swrun::cli::completions(shell)?)?;
     }
     Ok(())
 }

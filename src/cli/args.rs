@@ -107,11 +107,27 @@ pub enum Command {
     Upgrade(Upgrade),
     /// Stop every environment, then the runner
     Kill,
+    /// Print what a shell reads to complete commands, options and the names of environments
+    Completions {
+        /// For which shell
+        shell: Shell,
+    },
     /// Write an environment for another engine, and tell what does not carry over
     Export(Export),
     /// Make profiles of what another process manager keeps
     #[command(subcommand)]
     Import(Import),
+}
+
+/// `swrun completions SHELL`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Shell {
+    /// `eval "$(swrun completions bash)"`, or the package's file
+    Bash,
+    /// `eval "$(swrun completions zsh)"`, after compinit
+    Zsh,
+    /// `swrun completions fish | source`
+    Fish,
 }
 
 /// `swrun export`.

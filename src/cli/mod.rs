@@ -7,6 +7,7 @@ mod ad_hoc;
 mod args;
 mod client;
 mod commands;
+mod completions;
 mod demo;
 mod exit;
 mod export;
@@ -24,7 +25,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-pub use args::Whom;
+pub use args::{Shell, Whom};
 use args::{Args, Command};
 use exit::{Ended, Exit, Failure};
 use output::Output;
@@ -50,6 +51,7 @@ pub enum Next {
 /// Does what the command line asks for.
 #[must_use]
 pub fn main() -> Next {
+    completions::answer_shell();
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => {
@@ -76,6 +78,14 @@ pub fn main() -> Next {
 #[must_use]
 pub fn command() -> clap::Command {
     <Args as clap::CommandFactory>::command()
+}
+
+/// What a shell is to read for its completions.
+///
+/// # Errors
+/// It could not be written.
+pub fn completions(shell: Shell) -> std::io::Result<String> {
+    completions::script(shell)
 }
 
 fn here(args: &Args) -> ExitCode {
@@ -128,6 +138,7 @@ fn run(args: &Args, output: &mut Output) -> Ended {
         Command::Unstartup => commands::startup::run(false, output),
         Command::Upgrade(upgrade) => commands::upgrade::run(&places, upgrade, output),
         Command::Kill => commands::kill::run(&places, output),
+        Command::Completions { shell } => completions::run(*shell, output),
         Command::Export(asked) => export::run(&places, asked, output),
         Command::Import(args::Import::Pm2(asked)) => import::pm2(&places, asked, output),
     }
