@@ -182,7 +182,10 @@ fn a_release_that_does_not_hold_is_taken_back_by_itself() {
     // The first one has nothing before it.
     release(&app, "zero", "throw new Error('no database')");
     let said = bed.fails(1, &["deploy", "shop", "zero"]);
-    assert!(said.contains("zero did not hold") && said.contains("it is stopped"), "{said}");
+    assert!(
+        said.contains("zero did not hold") && said.contains("a start brings no release"),
+        "{said}"
+    );
     assert_eq!(
         bed.until(&app, "stopped", |s| s["state"] == "stopped")["release"],
         serde_json::Value::Null
@@ -196,20 +199,23 @@ fn a_release_that_does_not_hold_is_taken_back_by_itself() {
     load.wait_for(20);
     release(&app, "two", "throw new Error('no such table')");
     let said = bed.fails(1, &["deploy", "shop", "two"]);
-    assert!(said.contains("no such table") && said.contains("Release one goes on"), "{said}");
+    assert!(
+        said.contains("no such table") && said.contains("No request was lost: release one goes on"),
+        "{said}"
+    );
     shows(&app, "one");
     // It answers at first, and then does not.
     release(&app, "three", "module.exports = (set) => setTimeout(() => set(503), 300)");
     let said = bed.fails(1, &["deploy", "shop", "three"]);
     assert!(said.contains("health check failed 3 times in a row: it answered 503"), "{said}");
-    assert!(said.contains("Release one is back: it is reloaded"), "{said}");
+    assert!(said.contains("Back to release one: it is reloaded"), "{said}");
     shows(&app, "one");
     load.wait_for(20);
     none_lost(load);
     // It dies a moment after it came up.
     release(&app, "four", "module.exports = () => setTimeout(() => process.exit(7), 500)");
     let said = bed.fails(1, &["deploy", "shop", "four"]);
-    assert!(said.contains("code 7") && said.contains("Release one is back"), "{said}");
+    assert!(said.contains("code 7") && said.contains("Back to release one: it is"), "{said}");
     shows(&app, "one");
     assert_eq!(bed.status(&app)["release"], "one");
     let link = fs::read_link(app.home.join("current")).expect("a link");
@@ -299,7 +305,7 @@ fn a_build_fails_alone_is_bounded_and_ends_with_a_stop() {
     bed.until(&app, "four runs", |s| s["release"] == "four" && s["state"] == "online");
     bed.ok(&["stop", "shop"]);
     let said_of_four = said(deploying);
-    assert!(said_of_four.contains("Release one is the one to start"), "{said_of_four}");
+    assert!(said_of_four.contains("a start brings release one"), "{said_of_four}");
     bed.ok(&["start", "shop"]);
     shows(&app, "one");
     // Nor for a release that does not come up.
@@ -311,7 +317,7 @@ fn a_build_fails_alone_is_bounded_and_ends_with_a_stop() {
     assert_eq!(bed.status(&app)["release"], "one");
     bed.ok(&["stop", "shop"]);
     let said_of_five = said(deploying);
-    assert!(said_of_five.contains("Release one is the one to start"), "{said_of_five}");
+    assert!(said_of_five.contains("a start brings release one"), "{said_of_five}");
     bed.ok(&["start", "shop"]);
     shows(&app, "one");
     bed.end();
@@ -385,6 +391,200 @@ fn a_deploy_user_deploys_its_own_and_nobody_elses_and_no_link_leads_out() {
     bed.ok(&["deploy", "shop", "one"]);
     assert_eq!(names(&outside), Vec::<String>::new());
     assert_eq!(fs::read_link(&link).expect("a link"), Path::new("releases/one"));
+    bed.end();
+}
+
+/// No process of a build is left.
+fn until_no_build(bed: &Bed, app: &App) {
+    bed.until(app, "no build is left", |_| {
+        !bed::processes_of(bed.root()).iter().any(|line| line.contains("sleep 77777"))
+    });
+}
+
+#[test]
+fn a_build_that_floods_or_outlives_who_asked_holds_nobody_up() {
+    let mut bed = Bed::running();
+    let build = "build = [\"sh\", \"./build\"]\nbuild-within = \"3s\"\n";
+    let app = app(&bed, "shop", &format!("{RULES}{build}"));
+    let with_build = |name: &str, script: &str| {
+        release(&app, name, "");
+        fs::write(app.home.join("releases").join(name).join("build"), script).expect("ours");
+    };
+    with_build("one", "exit 0");
+    bed.ok(&["deploy", "shop", "one"]);
+    // Words without end, and nobody who reads them.
+    with_build("two", "yes & sleep 77777");
+    for dies in [true, false] {
+        let mut deploying = begin(&bed, &["deploy", "shop", "two"]);
+        bed.until(&app, "it builds", |_| {
+            bed::processes_of(bed.root()).iter().any(|line| line.contains("sleep 77777"))
+        });
+        if dies {
+            deploying.kill().expect("ours");
+            deploying.wait().expect("ours");
+        }
+        // Others are answered meanwhile, and its time is its time.
+        shows(&app, "one");
+        until_no_build(&bed, &app);
+        drop(deploying);
+    }
+    bed.until(&app, "no group of a command is left", |_| {
+        let groups = bed.groups().into_iter().flat_map(|group| {
+            let app = group.join("shop/app");
+            fs::read_dir(app).into_iter().flatten().flatten().map(|entry| entry.file_name())
+        });
+        let numbers = groups.filter_map(|name| name.to_str()?.parse::<u32>().ok());
+        numbers.filter(|number| *number >= 1 << 30).count() == 0
+    });
+    // What is in use is not built under its feet.
+    fs::write(app.home.join("releases/one/build"), "rm server.js; exit 3").expect("ours");
+    bed.ok(&["deploy", "shop", "one"]);
+    assert!(app.home.join("releases/one/server.js").exists());
+
+    // With the runner goes what it builds.
+    let profile = fs::read_to_string(bed.profile_path(&app)).expect("ours");
+    fs::write(bed.profile_path(&app), profile.replace("\"3s\"", "\"1h\"")).expect("ours");
+    with_build("three", "sleep 77777");
+    for is_killed in [true, false] {
+        let deploying = begin(&bed, &["deploy", "shop", "three"]);
+        bed.until(&app, "it builds", |_| {
+            bed::processes_of(bed.root()).iter().any(|line| line.contains("sleep 77777"))
+        });
+        if is_killed {
+            bed.kill_daemon();
+            bed.daemon();
+            until_no_build(&bed, &app);
+            shows(&app, "one");
+        } else {
+            bed.ok(&["kill"]);
+            bed.wait_for_daemon();
+        }
+        assert!(!deploying.wait_with_output().expect("ours").status.success());
+    }
+    assert!(!bed::processes_of(bed.root()).iter().any(|line| line.contains("sleep 77777")));
+    bed.daemon();
+    bed.end();
+}
+
+#[test]
+fn what_ran_before_comes_back_as_it_was_whatever_its_profile_says_now() {
+    let mut bed = Bed::running();
+    // Copied in place until now: it serves, and has no release.
+    let app = app(&bed, "shop", "");
+    release(&app, "zero", "");
+    for file in ["server.js", "release.txt"] {
+        fs::copy(app.home.join("releases/zero").join(file), app.home.join("app").join(file))
+            .expect("ours");
+    }
+    bed.env_file(&app, &format!("PORT={}\nSECRET=kept\n", app.port));
+    fs::copy(app.home.join(".env"), app.home.join("app/.env")).expect("ours");
+    chown(app.home.join("app/.env"), Some(app.uid), Some(app.uid)).expect("root may");
+    bed.start(&app);
+    shows(&app, "zero");
+    let profile = fs::read_to_string(bed.profile_path(&app)).expect("ours");
+    let with =
+        |rules: &str| fs::write(bed.profile_path(&app), format!("{profile}{rules}")).expect("ours");
+    with(RULES);
+    release(&app, "bad", "throw new Error('not this one')");
+    let told = bed.fails(1, &["deploy", "shop", "bad"]);
+    assert!(told.contains("what ran before goes on"), "{told}");
+    shows(&app, "zero");
+    release(&app, "sick", "module.exports = (set) => setTimeout(() => set(503), 300)");
+    with(&RULES.replace("300ms", "20s"));
+    let load = Load::begin(([127, 0, 0, 1], app.port).into(), 2);
+    let told = bed.fails(1, &["deploy", "shop", "sick"]);
+    assert!(told.contains("what ran before"), "{told}");
+    shows(&app, "zero");
+    load.wait_for(10);
+    none_lost(load);
+
+    // While it comes up another release is not taken for the one that is asked for.
+    with(RULES);
+    release(&app, "one", "");
+    bed.ok(&["deploy", "shop", "one"]);
+    release(&app, "two", "");
+    bed.ok(&["restart", "shop", "--no-wait"]);
+    bed.ok(&["deploy", "shop", "two"]);
+    shows(&app, "two");
+    assert_eq!(bed.status(&app)["release"], "two");
+
+    // The profile goes, or gets a mistake, while a release is on trial.
+    for text in [None, Some("name = ")] {
+        with(&RULES.replace("300ms", "20s"));
+        let late = format!("late-{}", text.is_some());
+        release(&app, &late, "module.exports = (set) => setTimeout(() => set(503), 1500)");
+        let deploying = begin(&bed, &["deploy", "shop", &late]);
+        bed.until(&app, "it runs", |status| status["release"] == late.as_str());
+        match text {
+            Some(text) => fs::write(bed.profile_path(&app), text).expect("ours"),
+            None => fs::remove_file(bed.profile_path(&app)).expect("ours"),
+        }
+        let refused = bed.fails(1, &["reload", "shop"]);
+        assert!(refused.contains("is on trial"), "{refused}");
+        let told = said(deploying);
+        assert!(told.contains("Back to release two: it is reloaded"), "{told}");
+        shows(&app, "two");
+        assert_eq!(bed.status(&app)["release"], "two");
+    }
+
+    // A first release on trial, and all of it ends.
+    with(RULES);
+    bed.ok(&["delete", "shop"]);
+    with(&RULES.replace("300ms", "20s"));
+    let deploying = begin(&bed, &["deploy", "shop", "one"]);
+    bed.until(&app, "it runs", |status| status["release"] == "one" && status["state"] == "online");
+    let monitor = bed.status(&app)["monitor_pid"].as_i64().expect("a pid");
+    bed.kill_daemon();
+    bed::kill(monitor.try_into().expect("a pid"));
+    assert_eq!(deploying.wait_with_output().expect("ours").status.code(), Some(4));
+    bed.daemon();
+    let status = bed.until(&app, "stopped", |status| status["state"] == "stopped");
+    assert_eq!(status["release"], serde_json::Value::Null);
+    assert!(bed.fails(1, &["start", "shop"]).contains("has no release yet"));
+    bed.end();
+}
+
+#[test]
+fn orders_that_cross_a_deployment_have_their_turn() {
+    let mut bed = Bed::running();
+    // One of two dies all the time: nothing is tried, and the other one goes on.
+    let two = app(
+        &bed,
+        "two",
+        &format!("{RULES}[restart]\nfirst-delay = \"10m\"\nmax-delay = \"10m\"\n"),
+    );
+    let profile = fs::read_to_string(bed.profile_path(&two)).expect("ours");
+    let profile = profile.replace("ports =", "instances = 2\nports =");
+    fs::write(bed.profile_path(&two), profile).expect("ours");
+    release(
+        &two,
+        "one",
+        "module.exports = () => { if (process.env.NODE_APP_INSTANCE === '1') setTimeout(() => process.exit(1), 1000); }",
+    );
+    release(&two, "two", "");
+    bed.ok(&["deploy", "two", "one"]);
+    let half = |status: &serde_json::Value| {
+        let instances = status["instances"].as_array();
+        status["state"] == "backoff" && instances.is_some_and(|all| all.len() == 1)
+    };
+    let pid = bed.until(&two, "one of two serves", half)["pid"].clone();
+    let told = bed.fails(1, &["deploy", "two", "two"]);
+    assert!(told.contains("wait until all of them do"), "{told}");
+    assert_eq!(bed.status(&two)["pid"], pid);
+
+    // Behind a delete there is nothing to deploy.
+    let app = app(&bed, "shop", RULES);
+    release(&app, "one", "process.removeAllListeners('SIGTERM'); process.on('SIGTERM', () => {}); module.exports = () => {}");
+    release(&app, "two", "");
+    bed.ok(&["deploy", "shop", "one"]);
+    let deleting = begin(&bed, &["delete", "shop"]);
+    bed.until(&app, "it is stopping", |status| status["state"] == "stopping");
+    let told = bed.fails(1, &["deploy", "shop", "two"]);
+    assert!(told.contains("was deleted or stopped meanwhile"), "{told}");
+    assert!(deleting.wait_with_output().expect("ours").status.success());
+    bed.kill_daemon();
+    bed.daemon();
+    assert_eq!(bed.status(&app), serde_json::Value::Null, "it is deleted");
     bed.end();
 }
 
@@ -463,6 +663,8 @@ impl Ssh {
         command.env("SSH", format!("ssh -F {}", self.folder.join("config").display()));
         let root = bed.root().display();
         command.env("SWRUN", format!("env SWRUN_ROOT={root} {}", swrun().display()));
+        let path = std::env::var("PATH").unwrap_or_default();
+        command.env("PATH", format!("{}:{path}", bed.root().join("bin").display()));
         command.stdin(Stdio::null()).output().expect("the example")
     }
 }
@@ -505,12 +707,30 @@ fn a_pipeline_deploys_over_ssh() {
     let output = ssh.deploys(&bed, &app, &built, "third");
     let (out, err) = texts(&output);
     assert_eq!(output.status.code(), Some(1), "{out}{err}");
-    assert!(err.contains("not this one") && err.contains("Release second goes on"), "{out}{err}");
+    assert!(err.contains("not this one") && err.contains("release second goes on"), "{out}{err}");
     shows(&app, "second");
     // A name that is there is not written over.
     let output = ssh.deploys(&bed, &app, &built, "first");
     assert!(!output.status.success());
     shows(&app, "second");
+    // What cannot be packed whole is no release, and leaves nothing that a second try meets.
+    symlink("nowhere", built.join("good")).expect("ours");
+    let pack = |arguments: &str| {
+        let tar = bed.root().join("bin/tar");
+        fs::create_dir_all(tar.parent().expect("a folder")).expect("ours");
+        fs::write(&tar, format!("#!/bin/sh\n/usr/bin/tar \"$@\"\n{arguments}\n")).expect("ours");
+        fs::set_permissions(&tar, fs::Permissions::from_mode(0o755)).expect("ours");
+    };
+    build("fourth", "module.exports = () => {}");
+    pack("exit 2");
+    let output = ssh.deploys(&bed, &app, &built, "fourth");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(texts(&output).1.contains("nothing was deployed"), "{:?}", texts(&output));
+    shows(&app, "second");
+    pack("");
+    let output = ssh.deploys(&bed, &app, &built, "fourth");
+    assert!(output.status.success(), "{:?}", texts(&output));
+    shows(&app, "fourth");
     load.wait_for(10);
     none_lost(load);
     drop(ssh);

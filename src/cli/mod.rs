@@ -25,8 +25,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-pub use args::{Shell, Whom};
 use args::{Args, Command};
+pub use args::{Shell, Whom};
 use exit::{Ended, Exit, Failure};
 use output::Output;
 

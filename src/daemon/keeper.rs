@@ -198,7 +198,7 @@ async fn serve(entry: &Entry, socket: OwnedFd) {
             close(std::mem::take(&mut *entry.sockets.borrow_mut()).into_values());
         }
         match news {
-            News::Changed(brief) => entry.view.send_modify(|view| view.brief = Some(brief)),
+            News::Changed(brief) => entry.view.send_modify(|view| view.brief = Some(*brief)),
             News::Hold(cookie, socket) => {
                 let before = socket.and_then(|s| entry.sockets.borrow_mut().insert(cookie, s));
                 close(before.into_iter());

@@ -44,7 +44,7 @@ impl Link {
 #[derive(Debug)]
 pub enum News {
     /// Something changed.
-    Changed(Brief),
+    Changed(Box<Brief>),
     /// A listening socket to keep for the next monitor.
     Hold(u64, Option<OwnedFd>),
     /// Sockets that are to be kept no more.
@@ -79,7 +79,7 @@ impl Connection {
                     let Ok(mut guard) = ready else { return };
                     match guard.try_io(|socket| channel::receive(socket.get_ref().as_fd())) {
                         Ok(Ok(Some(message))) => match serde_json::from_slice(&message.bytes) {
-                            Ok(Message::Changed(brief)) => on_news(News::Changed(brief)),
+                            Ok(Message::Changed(brief)) => on_news(News::Changed(Box::new(brief))),
                             Ok(Message::Hold { cookie }) => {
                                 let socket = message.descriptors.into_iter().next();
                                 on_news(News::Hold(cookie, socket));

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::process::Child;
 use std::time::Duration;
 
 use rustix::fs::MemfdFlags;
@@ -20,6 +21,10 @@ use crate::wire::once::{self, Once, ROLE, SCOPE};
 /// So many of its last lines are told when it fails, and so much of each, in bytes.
 const LINES: usize = 10;
 const LONGEST_LINE: usize = 1000;
+
+/// After so much at once, in bytes, it is left alone for a while: a thousand kilobytes a second are enough for words.
+const BURST: usize = 64 << 10;
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// How long the role may take to clear away what it made, once it is told to end.
 const CLEARED_WITHIN: Duration = Duration::from_secs(5);
@@ -77,8 +82,12 @@ pub async fn run(
 }
 
 struct Running {
-    heard: Heard,
-    said: AsyncFd<OwnedFd>,
+    child: Child,
+    process: OwnedFd,
+    /// None once nobody listens any more.
+    said: Option<AsyncFd<OwnedFd>>,
+    /// How much was read since the last pause, in bytes.
+    burst: usize,
     /// What was read and is not told yet.
     rest: Vec<u8>,
 }
@@ -99,9 +108,10 @@ impl Running {
         let number = order.as_raw_fd().to_string();
         let mut line = if by_systemd { SCOPE.to_vec() } else { Vec::new() };
         line.extend([program.as_str(), ROLE, &number]);
-        let heard = command::start_heard(line[0], &line[1..], &[order.as_fd()])?;
-        let said = readiness::watch(heard.said.try_clone()?)?;
-        Ok(Self { heard, said, rest: Vec::new() })
+        let Heard { child, process, said } =
+            command::start_heard(line[0], &line[1..], &[order.as_fd()])?;
+        let said = Some(readiness::watch(said)?);
+        Ok(Self { child, process, said, burst: 0, rest: Vec::new() })
     }
 
     /// The next line, cut to its bound; `None` once nobody can write any more.
@@ -117,9 +127,17 @@ impl Running {
                 let line = &line[..line.len().min(LONGEST_LINE)];
                 return Some(String::from_utf8_lossy(line).trim_end().to_owned());
             }
-            let mut guard = self.said.readable().await.ok()?;
+            if self.burst > BURST {
+                // It waits, not the runner: others are to be heard too.
+                self.burst = 0;
+                tokio::time::sleep(PAUSE).await;
+            }
+            let mut guard = self.said.as_ref()?.readable().await.ok()?;
             match guard.try_io(|said| Ok(rustix::io::read(said.get_ref(), &mut buffer)?)) {
-                Ok(Ok(count @ 1..)) => self.rest.extend_from_slice(&buffer[..count]),
+                Ok(Ok(count @ 1..)) => {
+                    self.burst += count;
+                    self.rest.extend_from_slice(&buffer[..count]);
+                }
                 Ok(_) if self.rest.is_empty() => return None,
                 Ok(_) => self.rest.push(b'\n'),
                 Err(_would_block) => {}
@@ -129,14 +147,16 @@ impl Running {
 
     /// Its exit code, once it has ended; `None` where a signal ended it.
     async fn end(&mut self, is_cut_short: bool) -> io::Result<Option<i32>> {
-        let ended = readiness::watch(self.heard.process.try_clone()?)?;
+        // What it has still to say goes nowhere: else it would wait for its words to be read.
+        self.said = None;
+        let ended = readiness::watch(self.process.try_clone()?)?;
         if is_cut_short {
-            pidfd_send_signal(&self.heard.process, Signal::TERM)?;
+            pidfd_send_signal(&self.process, Signal::TERM)?;
             if tokio::time::timeout(CLEARED_WITHIN, ended.readable()).await.is_err() {
-                pidfd_send_signal(&self.heard.process, Signal::KILL)?;
+                pidfd_send_signal(&self.process, Signal::KILL)?;
             }
         }
         ended.readable().await.map(drop)?;
-        Ok(self.heard.child.wait()?.code())
+        Ok(self.child.wait()?.code())
     }
 }

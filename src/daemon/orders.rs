@@ -21,14 +21,19 @@ mod flush;
 mod reload;
 mod trial;
 mod upgrade;
+mod watch;
 
-pub use deploy::{Chosen, deploy, end_trial};
+pub use deploy::{Chosen, deploy};
+pub use trial::{end_resting, end_running};
 
 /// How long an order waits for an environment that neither comes up nor fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The most orders that wait for the one before them, for one environment.
 const MOST_WAITING: u32 = 8;
+
+/// How long a deployment that is called off may take to clear away what it made.
+const CALLED_OFF_WITHIN: Duration = Duration::from_secs(15);
 
 /// How long a monitor may take to answer.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
@@ -59,6 +64,15 @@ pub async fn carry_out(runner: Rc<Runner>, entry: Rc<Entry>, verb: Verb, wait: b
     if verb == Verb::Flush {
         // It is in no other order's way.
         return outcome(&entry, verb, flush::flush(&runner, &entry).await);
+    }
+    let changes = matches!(verb, Verb::Start | Verb::Restart | Verb::Reload | Verb::Scale(_));
+    let trial = if changes { runner.releases(&entry.name).trial } else { None };
+    if let Some(trial) = trial {
+        let text = format!(
+            "is being deployed: release {} is on trial (\"swrun stop\" ends that)",
+            trial.name
+        );
+        return Outcome { name: entry.name.to_string(), ok: false, text };
     }
     let Some(_order) = take_turn(&entry, verb).await else {
         let text = "has too many orders waiting; try again".to_owned();
@@ -163,16 +177,36 @@ async fn restart(runner: &Rc<Runner>, entry: &Rc<Entry>, wait: bool) -> Result<S
     };
     let mut views = entry.view.subscribe();
     // As it was when the trial start had worked: what happened during that is not the outcome.
-    let seen = ask_with_new_spec(runner, entry, &link, Request::Restart)
-        .await?
-        .map_err(|why| format!("was not restarted, and goes on as it was: {why}"))?;
+    let seen =
+        ask_with_new_spec(runner, entry, &link, Request::Restart).await?.map_err(not_restarted)?;
     runner.want(entry, Wanted::Online)?;
     if !wait {
         return Ok("is asked to restart".to_owned());
     }
+    until_restarted(runner, entry, &mut views, &seen).await
+}
+
+/// The same with the spec as it is written, whatever the profile says.
+async fn restart_as_written(runner: &Rc<Runner>, entry: &Rc<Entry>) -> Result<String, String> {
+    let link = entry.connection().ok_or("does not run")?;
+    let mut views = entry.view.subscribe();
+    let seen = ask(&link, Request::Restart).await?.map_err(not_restarted)?;
+    until_restarted(runner, entry, &mut views, &seen).await
+}
+
+fn not_restarted(why: String) -> String {
+    format!("was not restarted, and goes on as it was: {why}")
+}
+
+async fn until_restarted(
+    runner: &Rc<Runner>,
+    entry: &Rc<Entry>,
+    views: &mut tokio::sync::watch::Receiver<View>,
+    seen: &Brief,
+) -> Result<String, String> {
     let (ends, pid) = (seen.ends, seen.pid);
     let grace = grace(runner, entry);
-    until(entry, &mut views, "restart", grace, |view| came_up(view, ends, pid)).await
+    until(entry, views, "restart", grace, |view| came_up(view, ends, pid)).await
 }
 
 /// Writes the spec as the profile is now and asks the monitor to go over to it; gives what it was like
@@ -189,13 +223,19 @@ async fn ask_with_new_spec(
     let path = runner.places.spec(&entry.name);
     let before = std::fs::read(&path).ok();
     renew_spec(runner, entry).await?;
+    let asked = ask(link, request).await?;
+    if asked.is_err() {
+        put_back(&path, before);
+    }
+    Ok(asked)
+}
+
+/// The same with the spec as it is written.
+async fn ask(link: &Link, request: Request) -> Result<Result<Box<Brief>, String>, String> {
     match tokio::time::timeout(PATIENCE, link.ask(request)).await {
         Err(_) => Err(format!("its monitor did not answer within {} s", PATIENCE.as_secs())),
         Ok(Some(Reply::Accepted(seen))) => Ok(Ok(seen)),
-        Ok(Some(Reply::Failed(why))) => {
-            put_back(&path, before);
-            Ok(Err(why))
-        }
+        Ok(Some(Reply::Failed(why))) => Ok(Err(why)),
         Ok(Some(Reply::Report(_) | Reply::Ports(_) | Reply::Done) | None) => {
             Err("its monitor ended meanwhile; see \"swrun status\"".to_owned())
         }
@@ -259,7 +299,12 @@ async fn delete(runner: &Rc<Runner>, entry: &Rc<Entry>) -> Result<String, String
     let ad_hoc = known.filter(|known| known.is_ad_hoc).map(|known| known.file);
     let places = &runner.places;
     let name = &entry.name;
-    let files = [places.spec(name), places.memory_of(name), places.history(name)];
+    let files = [
+        places.spec(name),
+        places.spec_before_trial(name),
+        places.memory_of(name),
+        places.history(name),
+    ];
     for file in files.into_iter().chain(ad_hoc) {
         files::remove_if_there(&file)
             .map_err(|e| format!("could not remove \"{}\": {e}", file.display()))?;
@@ -287,6 +332,16 @@ async fn delete(runner: &Rc<Runner>, entry: &Rc<Entry>) -> Result<String, String
 /// brings all back.
 pub async fn kill(runner: &Rc<Runner>) -> Vec<Outcome> {
     runner.begin_kill();
+    // What is deployed is called off before.
+    for entry in runner.entries() {
+        entry.cancel.notify_waiters();
+        let called_off = async {
+            while entry.is_deploying.get() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let _ = tokio::time::timeout(CALLED_OFF_WITHIN, called_off).await;
+    }
     let mut outcomes = Vec::new();
     for entry in runner.entries() {
         let mut views = entry.view.subscribe();
@@ -354,10 +409,9 @@ pub async fn write_spec(runner: &Runner, entry: &Entry, mut known: Known) -> Res
     }
     if let Some(spec) = &mut known.spec {
         if spec.deploy.is_some() {
-            let why = entry.why_released.take();
             let in_use = runner.releases(&entry.name).in_use().cloned();
             let name = in_use.ok_or_else(|| no_release(&entry.name))?;
-            spec.release = Some(Release { name, why });
+            spec.release = Some(Release { name, why: None });
         }
         peers::look_up(&mut spec.network).await?;
         #[cfg(debug_assertions)]

@@ -95,8 +95,6 @@ pub struct Entry {
     pub cancel: Notify,
     /// Whether a release of it is being deployed.
     pub is_deploying: Cell<bool>,
-    /// Why its release is about to change, for the next spec.
-    pub why_released: RefCell<Option<String>>,
 }
 
 impl Entry {
@@ -115,7 +113,6 @@ impl Entry {
             ending: Cell::new(0),
             cancel: Notify::new(),
             is_deploying: Cell::new(false),
-            why_released: RefCell::new(None),
         }
     }
 
@@ -210,19 +207,12 @@ impl Runner {
         for entry in &running {
             tokio::task::spawn_local(keeper::keep(Rc::clone(self), Rc::clone(entry)));
         }
-        self.end_trials(&resting);
+        for entry in &resting {
+            orders::end_resting(self, entry);
+        }
         self.keep_resting(resting);
         for entry in running {
-            tokio::task::spawn_local(orders::end_trial(Rc::clone(self), entry));
-        }
-    }
-
-    /// A release that was on trial when all of it ended is not the one that comes back.
-    fn end_trials(&self, resting: &[Rc<Entry>]) {
-        for entry in resting.iter().filter(|entry| self.releases(&entry.name).trial.is_some()) {
-            if let Err(text) = self.change_releases(entry, Releases::take_back) {
-                tracing::error!("{}: {text}", entry.name);
-            }
+            tokio::task::spawn_local(orders::end_running(Rc::clone(self), entry));
         }
     }
 

@@ -30,6 +30,18 @@ pub async fn find(spec: &EnvSpec) -> Result<(), String> {
     }
 }
 
+/// Whether the release of `spec` is no more; of one that cannot be looked at that is not known.
+pub async fn is_gone(spec: &EnvSpec) -> bool {
+    let (base, path) = (spec.base.clone(), spec.release_folder());
+    let looked = tokio::task::spawn_blocking(move || {
+        path.is_some_and(|path| {
+            let found = files::folder_beneath(&base, &path);
+            found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+        })
+    });
+    tokio::time::timeout(WITHIN, looked).await.is_ok_and(|looked| looked.unwrap_or(false))
+}
+
 fn look(spec: &EnvSpec) -> Result<(), String> {
     let (Some(path), Some(rules)) = (spec.release_folder(), &spec.deploy) else {
         return Err("no release is named".to_owned());
@@ -37,7 +49,7 @@ fn look(spec: &EnvSpec) -> Result<(), String> {
     let shown = spec.base.join(&path);
     match files::folder_beneath(&spec.base, &path).and_then(|folder| folder.metadata()) {
         Ok(found) if found.uid() != 0 && found.uid() != spec.identity.uid => Err(format!(
-            "the release \"{}\" belongs to uid {}: chown -R {} it, once its content is checked",
+            "the release \"{}\" belongs to uid {}: put it there anew, as \"{}\"",
             shown.display(),
             found.uid(),
             spec.identity.user

@@ -60,6 +60,12 @@ impl Places {
         self.state().join("env").join(format!("{name}.spec"))
     }
 
+    /// The spec that an environment had before the release that is on trial.
+    #[must_use]
+    pub fn spec_before_trial(&self, name: &EnvName) -> PathBuf {
+        self.state().join("env").join(format!("{name}.spec.before-trial"))
+    }
+
     /// What the monitor remembers of its environment.
     #[must_use]
     pub fn memory_of(&self, name: &EnvName) -> PathBuf {

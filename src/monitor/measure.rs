@@ -168,14 +168,7 @@ impl Monitor {
             leak: self.past.leak().clone(),
             changed: false,
             no_profile: false,
-            // While one is on its way the one before serves.
-            release: self
-                .spec_before
-                .as_ref()
-                .unwrap_or(&self.spec)
-                .release
-                .as_ref()
-                .map(|release| release.name.clone()),
+            release: self.release(),
         };
         Full { status, cgroup: self.base.clone(), profile_digest: self.spec.profile_digest.clone() }
     }

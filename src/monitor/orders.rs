@@ -8,7 +8,7 @@ use super::run::{Monitor, REHEARSAL, Rehearsal, rules};
 use super::start::How;
 use crate::formats::spec_file;
 use crate::lifecycle::Event;
-use crate::model::{EnvSpec, EventKind, Phase, Protocol, format_bytes};
+use crate::model::{EnvSpec, EventKind, Phase, Protocol, ReleaseName, format_bytes};
 use crate::policy::ceiling;
 use crate::sys::clock;
 use crate::wire::keep::{Brief, ReloadFailed, Reply, Request};
@@ -216,7 +216,14 @@ impl Monitor {
             instances: self.running.len(),
             reloads: self.reloads,
             reload_failed: self.reload_failed.clone(),
+            release: self.release(),
         }
+    }
+
+    /// The release that serves: while one is on its way the one before it.
+    pub(super) fn release(&self) -> Option<ReleaseName> {
+        let spec = self.spec_before.as_ref().unwrap_or(&self.spec);
+        spec.release.as_ref().map(|release| release.name.clone())
     }
 
     pub(super) fn end_reload(&mut self, failed: Option<(u32, String)>) {

@@ -5,7 +5,7 @@
 mod relay;
 
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::process::ExitCode;
@@ -48,10 +48,15 @@ pub fn main(init: Init) -> ExitCode {
     match ended {
         Ok(code) => ExitCode::from(code),
         Err(text) => {
-            eprintln!("swrun: {text}");
+            say(format_args!("swrun: {text}"));
             ExitCode::from(EXIT_FAILED)
         }
     }
+}
+
+/// Tells whoever asked; that may have gone, and what is left to clear away is cleared away all the same.
+fn say(text: std::fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 fn order(number: i32) -> io::Result<Once> {
@@ -112,7 +117,7 @@ fn run(once: Once, init: Init) -> Result<u8, String> {
         // This process is in it, which it must leave before.
         let left = driver.join(&before, std::process::id()).and_then(|()| driver.remove(&base));
         if let Err(error) = left {
-            eprintln!("swrun: a cgroup is left behind: {error}");
+            say(format_args!("swrun: a cgroup is left behind: {error}"));
         }
     }
     code
@@ -187,7 +192,7 @@ impl Instance {
                     }
                 }
                 Ok(Report::Failed(failure)) => {
-                    eprintln!("swrun: {failure}");
+                    say(format_args!("swrun: {failure}"));
                     code = Some(match failure.errno {
                         _ if !failure.step.starts_with("execute") => EXIT_FAILED,
                         Some(libc::ENOENT) => EXIT_NOT_FOUND,
@@ -197,12 +202,12 @@ impl Instance {
                 Ok(Report::Ended { code: Some(exit), .. }) => code = Some(exit as u8),
                 Ok(Report::Ended { signal, .. }) => code = Some(128 | signal.unwrap_or(0) as u8),
                 Ok(Report::Says) => {}
-                Err(error) => eprintln!("swrun: could not understand init: {error}"),
+                Err(error) => say(format_args!("swrun: could not understand init: {error}")),
             }
         }
         let code = code.unwrap_or_else(|| {
             // No report: by a signal of the operator's, or with its environment.
-            eprintln!("swrun: the command was ended: its init was killed");
+            say(format_args!("swrun: the command was ended: its init was killed"));
             128 | libc::SIGKILL as u8
         });
         (self.relay, code)

@@ -4,6 +4,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::ReleaseName;
 
+/// A release that is tried.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trial {
+    /// Which.
+    pub name: ReleaseName,
+    /// Whether something ran before: then that is to run again where it does not hold.
+    pub has_run: bool,
+}
+
 /// What is known of an environment's releases.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Releases {
@@ -15,7 +24,7 @@ pub struct Releases {
     left: Vec<ReleaseName>,
     /// One that is on trial: it is not chosen before it has held, also where the runner was killed meanwhile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub trial: Option<ReleaseName>,
+    pub trial: Option<Trial>,
 }
 
 impl Releases {
@@ -34,17 +43,17 @@ impl Releases {
     /// The one that an instance starts with.
     #[must_use]
     pub fn in_use(&self) -> Option<&ReleaseName> {
-        self.trial.as_ref().or(self.current())
+        self.trial.as_ref().map(|trial| &trial.name).or(self.current())
     }
 
-    /// `name` is tried.
-    pub fn begin(&mut self, name: &ReleaseName) {
-        self.trial = Some(name.clone());
+    /// One is tried.
+    pub fn begin(&mut self, trial: Trial) {
+        self.trial = Some(trial);
     }
 
     /// The one on trial has held; where it is the one before, that was a step back.
     pub fn confirm(&mut self) {
-        let Some(name) = self.trial.take() else { return };
+        let Some(Trial { name, .. }) = self.trial.take() else { return };
         if self.before() == Some(&name) {
             self.left.extend(self.held.pop());
             return;
@@ -56,7 +65,7 @@ impl Releases {
 
     /// The one on trial has not held.
     pub fn take_back(&mut self) {
-        let Some(name) = self.trial.take() else { return };
+        let Some(Trial { name, .. }) = self.trial.take() else { return };
         if !self.held.contains(&name) {
             self.left.retain(|left| *left != name);
             self.left.push(name);
@@ -91,10 +100,14 @@ mod tests {
         ReleaseName::parse(text).expect("a good name")
     }
 
+    fn trial(text: &str) -> Trial {
+        Trial { name: name(text), has_run: true }
+    }
+
     fn deployed(names: &[&str]) -> Releases {
         let mut releases = Releases::default();
         for text in names {
-            releases.begin(&name(text));
+            releases.begin(trial(text));
             releases.confirm();
         }
         releases
@@ -102,7 +115,7 @@ mod tests {
 
     fn back(releases: &mut Releases) {
         let before = releases.before().expect("there is one before").clone();
-        releases.begin(&before);
+        releases.begin(Trial { name: before, has_run: true });
         releases.confirm();
     }
 
@@ -126,13 +139,13 @@ mod tests {
     fn what_was_left_is_never_gone_back_to() {
         let mut releases = deployed(&["a", "b", "bad"]);
         back(&mut releases);
-        releases.begin(&name("d"));
+        releases.begin(trial("d"));
         releases.confirm();
         assert_eq!(releases.before(), Some(&name("b")));
         // It counts as oldest.
         assert_eq!(releases.old(3), [name("bad")]);
         // The same one again is no step, and neither has what never held become one.
-        releases.begin(&name("d"));
+        releases.begin(trial("d"));
         releases.confirm();
         assert_eq!((releases.before(), releases.held.len()), (Some(&name("b")), 3));
     }
@@ -140,15 +153,15 @@ mod tests {
     #[test]
     fn one_on_trial_is_in_use_and_not_chosen() {
         let mut releases = deployed(&["a"]);
-        releases.begin(&name("b"));
+        releases.begin(trial("b"));
         assert_eq!((releases.in_use(), releases.current()), (Some(&name("b")), Some(&name("a"))));
         releases.take_back();
         assert_eq!((releases.in_use(), releases.before()), (Some(&name("a")), None));
-        releases.begin(&name("c"));
+        releases.begin(trial("c"));
         releases.confirm();
         assert_eq!((releases.before(), releases.old(2)), (Some(&name("a")), vec![name("b")]));
         // One that failed first and holds now is the newest.
-        releases.begin(&name("b"));
+        releases.begin(trial("b"));
         releases.confirm();
         assert_eq!((releases.before(), releases.old(2)), (Some(&name("c")), vec![name("a")]));
     }
@@ -165,10 +178,10 @@ mod tests {
         assert_eq!(Releases::default().old(2), []);
         // Nothing holds yet: nothing is removed.
         let mut first = Releases::default();
-        first.begin(&name("x"));
+        first.begin(trial("x"));
         first.take_back();
         assert_eq!((first.old(2), first.in_use(), first.before()), (vec![], None, None));
-        first.begin(&name("y"));
+        first.begin(trial("y"));
         first.confirm();
         assert_eq!((first.current(), first.before()), (Some(&name("y")), None));
     }

@@ -82,7 +82,12 @@ pub(super) fn fits(walk: &mut Walk<'_>, rules: &At<DeployRules>, beside: &Beside
         let text = "\"cwd\" and the \"releases\" of [deploy] lie in one another".to_owned();
         refuse(cwd.at, text, &hint);
     }
-    if cwd.value == base.value.join(LINK) {
+    let link = base.value.join(LINK);
+    if releases.starts_with(&link) {
+        let text = format!("\"releases\" in [deploy] is {}", quoted_path(&rules.value.releases));
+        refuse(rules.at, text, "a deployment writes a link of that name: as in \"releases\"");
+    }
+    if cwd.value.starts_with(&link) {
         let text =
             format!("\"cwd\" is {}, a link that a deployment writes", quoted_path(&cwd.value));
         refuse(cwd.at, text, &hint);

@@ -337,7 +337,7 @@ pub struct Heard {
 }
 
 /// As [`run`], without waiting: what it writes is read as it comes. A session of its own: a signal to this process's
-/// group is not for it.
+/// group is not for it. With this process's end it is asked to end (SIGTERM).
 ///
 /// # Errors
 /// It could not be started or watched; then nothing runs.
@@ -351,8 +351,13 @@ pub fn start_heard(
     rustix::io::ioctl_fionbio(&said, true)?;
     let mut command = clean(program, arguments);
     keep(&mut command, keeps);
-    // SAFETY: as in `start`.
-    unsafe { command.pre_exec(|| Ok(rustix::process::setsid().map(drop)?)) };
+    // SAFETY: between fork and exec setsid(2) and prctl(2) are allowed (signal-safety(7)); nothing is allocated.
+    unsafe {
+        command.pre_exec(|| {
+            rustix::process::setsid()?;
+            Ok(rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?)
+        });
+    }
     let mut child = command.stdout(says.try_clone()?).stderr(says).spawn()?;
     match process(&child) {
         Ok(process) => Ok(Heard { child, process, said }),

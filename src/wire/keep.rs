@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{EnvironmentStatus, LastExit, Phase, PortLine};
+use crate::model::{EnvironmentStatus, LastExit, Phase, PortLine, ReleaseName};
 
 /// What the runner asks; `id` comes back with the reply.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -120,6 +120,9 @@ pub struct Brief {
     /// Why the last of them failed.
     #[serde(default)]
     pub reload_failed: Option<ReloadFailed>,
+    /// The release that serves; while another is on its way the one before it.
+    #[serde(default)]
+    pub release: Option<ReleaseName>,
 }
 
 /// A reload that failed: what was there before goes on.

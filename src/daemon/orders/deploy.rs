@@ -3,12 +3,11 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{Verb, reload, restart, stop, take_turn, trial, until_stopped};
+use super::{Verb, take_turn, trial};
 use crate::daemon::one_shot::{self, Command};
 use crate::daemon::registry::{Entry, Runner};
 use crate::daemon::releases;
-use crate::formats::spec_file;
-use crate::model::{DeployRules, EnvSpec, LINK, Phase, Release, ReleaseName, format_duration};
+use crate::model::{DeployRules, EnvSpec, LINK, Release, ReleaseName, format_duration};
 use crate::policy::releases::Releases;
 use crate::wire::ask::Outcome;
 
@@ -80,7 +79,9 @@ async fn carry_out(
     };
     spec.release = Some(Release { name: name.clone(), why: None });
     releases::find(&spec).await.map_err(|why| format!("was not deployed: {why}"))?;
-    let builds = *chosen != Chosen::Before && !rules.build.is_empty();
+    // What runs is not built under its feet.
+    let is_in_use = known.current() == Some(&name);
+    let builds = *chosen != Chosen::Before && !rules.build.is_empty() && !is_in_use;
     if is_dry {
         return Ok(plan(entry, &spec, &rules, &known, builds));
     }
@@ -94,9 +95,12 @@ async fn carry_out(
         let Some(_order) = take_turn(entry, Verb::Reload).await else {
             return Err("has too many orders waiting; try again".to_owned());
         };
+        if !runner.knows(entry) || runner.is_killing() {
+            return Err("was deleted or stopped meanwhile".to_owned());
+        }
         tell(format!("{name} takes over, and is watched for {}", format_duration(rules.watch)))
             .await;
-        try_it(runner, entry, &spec, &name, &rules).await?
+        trial::run(runner, entry, &spec, &name, &rules).await?
     };
     let note = tidy(runner, entry, &spec, &rules).await;
     let before = known.current().filter(|before| **before != name);
@@ -138,6 +142,7 @@ fn plan(
     steps.push(format!("watch it for {}{health}", format_duration(rules.watch)));
     steps.push(match known.current() {
         Some(current) => format!("go back to {current} by itself where it does not hold"),
+        None if has_run => "go back to what runs now where it does not hold".to_owned(),
         None => "stop it where it does not hold: there is no release before it".to_owned(),
     });
     let lines: String = steps.iter().map(|step| format!("\n  {step}")).collect();
@@ -159,88 +164,11 @@ async fn build(
     one_shot::run(runner, entry, spec, command, tell).await
 }
 
-/// Lets a release take over and watches it; where it does not hold, what was before is put back.
-async fn try_it(
-    runner: &Rc<Runner>,
-    entry: &Rc<Entry>,
-    spec: &EnvSpec,
-    name: &ReleaseName,
-    rules: &DeployRules,
-) -> Result<String, String> {
-    until_stopped(entry).await;
-    let has_run = entry.connection().is_some();
-    runner.change_releases(entry, |releases| releases.begin(name))?;
-    let mut outcome = reload::reload(runner, entry, true).await;
-    if outcome.is_ok()
-        && let Err(why) = trial::watch(entry, spec, rules.watch).await
-    {
-        outcome = Err(why);
-    }
-    match outcome {
-        Ok(text) => {
-            runner.change_releases(entry, Releases::confirm)?;
-            Ok(text)
-        }
-        Err(why) => Err(go_back(runner, entry, name, has_run, &why).await),
-    }
-}
-
-/// What is told of a release that did not hold, and of what runs in its place.
-async fn go_back(
-    runner: &Rc<Runner>,
-    entry: &Rc<Entry>,
-    name: &ReleaseName,
-    has_run: bool,
-    why: &str,
-) -> String {
-    let failed = format!("release {name} did not hold: {why}");
-    let known = match runner.change_releases(entry, Releases::take_back) {
-        Ok(known) => known,
-        Err(error) => return format!("{failed}\nand it is still on trial: {error}"),
-    };
-    let Some(current) = known.current() else {
-        let stopped = stop(runner, entry, true).await;
-        return match stopped {
-            Ok(_) => format!("{failed}\nThere is no release before it: it is stopped"),
-            Err(error) => format!("{failed}\nThere is no release before it, and {error}"),
-        };
-    };
-    if entry.ending.get() > 0 {
-        // Whoever stops it waits for this.
-        return format!("{failed}\nRelease {current} is the one to start");
-    }
-    if !has_run {
-        let _ = stop(runner, entry, true).await;
-        return format!(
-            "{failed}\nIt is stopped, as before; release {current} is the one to start"
-        );
-    }
-    let runs = spec_file::read(&runner.places.spec(&entry.name)).ok();
-    let is_old = runs.and_then(|spec| spec.release).is_some_and(|runs| runs.name == *current);
-    if is_old && entry.seen().brief.is_some_and(|brief| brief.phase == Phase::Online) {
-        return format!("{failed}\nRelease {current} goes on; no request was lost");
-    }
-    match put_back(runner, entry, format!("{failed}, so it is taken back")).await {
-        Ok(text) => format!("{failed}\nRelease {current} is back: it {text}"),
-        Err(error) => format!("{failed}\nRelease {current} is to be back, but it {error}"),
-    }
-}
-
-/// Lets the release that is chosen take over again.
-async fn put_back(runner: &Rc<Runner>, entry: &Rc<Entry>, why: String) -> Result<String, String> {
-    // One line of a journal.
-    let why = why.lines().next().unwrap_or_default().to_owned();
-    *entry.why_released.borrow_mut() = Some(why.clone());
-    let reloaded = reload::reload(runner, entry, true).await;
-    if reloaded.is_ok() {
-        return reloaded;
-    }
-    *entry.why_released.borrow_mut() = Some(why);
-    restart(runner, entry, true).await
-}
-
 /// How long the link may take, and the removal of what is old.
 const TIDY_WITHIN: Duration = Duration::from_secs(60);
+
+/// So many lines are told of what did not work.
+const MOST_NOTES: usize = 3;
 
 /// Writes the link for people and removes what is old, both as the environment's user: what is there is that user's.
 /// Neither is needed for anything, so what fails is only told.
@@ -263,7 +191,12 @@ async fn tidy(
     cage.writable.push(spec.base.clone());
     let command = Command { words, within: TIDY_WITHIN };
     let mut said = Vec::new();
-    let done = one_shot::run(runner, entry, cage, command, async |line| said.push(line)).await;
+    let done = one_shot::run(runner, entry, cage, command, async |line| {
+        if said.len() < MOST_NOTES {
+            said.push(line);
+        }
+    })
+    .await;
     if let Err(why) = done {
         said = vec![why.lines().next().unwrap_or_default().to_owned()];
     }
@@ -271,7 +204,7 @@ async fn tidy(
     for name in old {
         let old =
             EnvSpec { release: Some(Release { name: name.clone(), why: None }), ..spec.clone() };
-        if releases::find(&old).await.is_err() {
+        if releases::is_gone(&old).await {
             gone.push(name);
         }
     }
@@ -282,27 +215,8 @@ async fn tidy(
             said.push(error);
         }
     }
-    for line in said.iter().take(3) {
+    for line in said.iter().take(MOST_NOTES) {
         notes = format!("{notes}\n  note: {line}");
     }
     notes
-}
-
-/// A runner that was killed in the middle of a deployment left a release on trial: the one before is put back.
-pub async fn end_trial(runner: Rc<Runner>, entry: Rc<Entry>) {
-    let Some(name) = runner.releases(&entry.name).trial else { return };
-    let Some(_order) = take_turn(&entry, Verb::Reload).await else { return };
-    let failed = format!("release {name} was on trial when the runner ended");
-    match runner.change_releases(&entry, Releases::take_back) {
-        Ok(known) if known.current().is_none() => {
-            tracing::warn!("{}: {failed}, and is the first: it is stopped", entry.name);
-            let _ = stop(&runner, &entry, true).await;
-        }
-        Ok(_) => {
-            trial::until_connected(&entry).await;
-            let outcome = put_back(&runner, &entry, format!("{failed}, so it is taken back")).await;
-            tracing::warn!("{}: {failed}; what was before {outcome:?}", entry.name);
-        }
-        Err(error) => tracing::error!("{}: {failed}: {error}", entry.name),
-    }
 }

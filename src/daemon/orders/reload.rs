@@ -3,12 +3,12 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{PATIENCE, ask_with_new_spec, grace, put_back, start, until};
+use super::{PATIENCE, ask, ask_with_new_spec, grace, put_back, start, until};
 use crate::daemon::registry::{Entry, Runner, View};
 use crate::formats::log_back::{Verdict, last_entries};
 use crate::formats::spec_file;
 use crate::model::{EnvSpec, Phase, Wanted};
-use crate::wire::keep::{ReloadFailed, Reply, Request};
+use crate::wire::keep::{Brief, ReloadFailed, Reply, Request};
 
 /// The lines of a failed instance's stderr that are told: Node's words of an error stand above ten of its trace.
 const LINES: usize = 15;
@@ -33,14 +33,42 @@ pub async fn reload(runner: &Rc<Runner>, entry: &Rc<Entry>, wait: bool) -> Resul
     let path = runner.places.spec(&entry.name);
     let before = std::fs::read(&path).ok();
     let mut views = entry.view.subscribe();
-    let seen = ask_with_new_spec(runner, entry, &link, Request::Reload)
-        .await?
-        .map_err(|why| format!("was not reloaded, and goes on as it was: {why}"))?;
+    let seen =
+        ask_with_new_spec(runner, entry, &link, Request::Reload).await?.map_err(not_reloaded)?;
     runner.want(entry, Wanted::Online)?;
     if !wait {
         return Ok("is asked to reload".to_owned());
     }
-    let more = grace(runner, entry) * u32::try_from(seen.instances).unwrap_or(1) + PATIENCE;
+    let outcome = until_reloaded(runner, entry, &mut views, &seen).await;
+    if outcome.is_err() && entry.seen().brief.is_some_and(|brief| brief.reload_failed.is_some()) {
+        put_back(&path, before);
+    }
+    outcome
+}
+
+/// The same with the spec as it is written, whatever the profile says.
+///
+/// # Errors
+/// It does not run, or was not reloaded.
+pub async fn reload_as_written(runner: &Rc<Runner>, entry: &Rc<Entry>) -> Result<String, String> {
+    let link = entry.connection().ok_or("does not run")?;
+    let mut views = entry.view.subscribe();
+    let seen = ask(&link, Request::Reload).await?.map_err(not_reloaded)?;
+    until_reloaded(runner, entry, &mut views, &seen).await
+}
+
+fn not_reloaded(why: String) -> String {
+    format!("was not reloaded, and goes on as it was: {why}")
+}
+
+async fn until_reloaded(
+    runner: &Rc<Runner>,
+    entry: &Rc<Entry>,
+    views: &mut tokio::sync::watch::Receiver<View>,
+    seen: &Brief,
+) -> Result<String, String> {
+    // Each may take as long as one that comes up alone.
+    let more = (grace(runner, entry) + PATIENCE) * u32::try_from(seen.instances).unwrap_or(1);
     let decided = |view: &View| {
         let brief = view.brief.as_ref().filter(|brief| brief.reloads > seen.reloads)?;
         Some(match &brief.reload_failed {
@@ -51,12 +79,9 @@ pub async fn reload(runner: &Rc<Runner>, entry: &Rc<Entry>, wait: bool) -> Resul
             }),
         })
     };
-    let outcome = until(entry, &mut views, "reload", more, decided).await;
+    let outcome = until(entry, views, "reload", more, decided).await;
     // A port that was dropped may be another's, who is stopped.
     runner.reserve_ports();
-    if outcome.is_err() && entry.seen().brief.is_some_and(|brief| brief.reload_failed.is_some()) {
-        put_back(&path, before);
-    }
     outcome
 }
 
