@@ -574,7 +574,11 @@ fn orders_that_cross_a_deployment_have_their_turn() {
 
     // Behind a delete there is nothing to deploy.
     let app = app(&bed, "shop", RULES);
-    release(&app, "one", "process.removeAllListeners('SIGTERM'); process.on('SIGTERM', () => {}); module.exports = () => {}");
+    release(
+        &app,
+        "one",
+        "process.removeAllListeners('SIGTERM'); process.on('SIGTERM', () => {}); module.exports = () => {}",
+    );
     release(&app, "two", "");
     bed.ok(&["deploy", "shop", "one"]);
     let deleting = begin(&bed, &["delete", "shop"]);
