@@ -63,6 +63,28 @@ fn zsh() {
     completes(shell(&bed, "zsh", &["-f", "-i"], reads));
 }
 
+/// As the package has it: a file in a folder of zsh's, which is read at the first key.
+#[test]
+fn zsh_by_its_own_folder() {
+    let bed = bed();
+    let folder = bed.root().join("zsh");
+    std::fs::create_dir(&folder).expect("ours");
+    std::fs::write(folder.join("_swrun"), bed.ok(&["completions", "zsh"])).expect("ours");
+    let reads =
+        format!("fpath=({} $fpath); autoload -U compinit && compinit -u -D", folder.display());
+    completes(shell(&bed, "zsh", &["-f", "-i"], &reads));
+}
+
+/// A variable that somebody has exported is no question.
+#[test]
+fn an_order_is_carried_out_whatever_is_exported() {
+    let bed = bed();
+    let mut command = Command::new(swrun());
+    command.args(["status", "--json"]).env("SWRUN_ROOT", bed.root()).env("SWRUN_COMPLETE", "bash");
+    let output = command.output().expect("the program under test");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("shop-prod"), "{output:?}");
+}
+
 #[test]
 fn fish() {
     let bed = bed();

@@ -97,11 +97,19 @@ fn systemd_takes_the_unit_and_finds_it_hardened() {
     let level: f64 = level.and_then(|rest| rest.split(' ').next()?.parse().ok()).expect(&err);
     assert!(level <= 1.5, "{level}: {judged}");
     for line in [
-        format!("User={}", app.uid),
+        "User=shop-prod".to_owned(),
+        format!(
+            "#   groupadd --gid {0} shop-prod && useradd --uid {0} --gid {0} --home-dir {1} --no-create-home shop-prod",
+            app.uid,
+            app.home.display()
+        ),
+        format!("BindPaths=\"{}/up loads\"", app.home.display()),
+        format!("NoExecPaths=\"{}/up loads\"", app.home.display()),
         "MemoryMax=268435456".into(),
         "CPUQuota=150%".into(),
-        format!("SocketBindAllow=tcp:{}", app.port),
-        "ExecStart=node index.js \"a b\" \"100%%\" \"$$HOME\" \"$$(id)\" \"\\\"q\\\"\"".into(),
+        format!("# SocketBindAllow=tcp:{}", app.port),
+        "ExecStart=/usr/bin/node index.js \"a b\" \"100%%\" \"$$HOME\" \"$$(id)\" \"\\\"q\\\"\""
+            .into(),
     ] {
         assert!(text.lines().any(|found| found == line), "{line}:\n{text}");
     }
@@ -197,7 +205,7 @@ fn kubernetes_takes_every_object_and_every_value_comes_back() {
 /// What Nomad's own jobspec has of these names, block by block.
 const OF_NOMAD: &[(&str, &[&str])] = &[
     ("job", &["datacenters", "type", "group"]),
-    ("group", &["count", "network", "service", "restart", "task"]),
+    ("group", &["count", "network", "service", "restart", "reschedule", "task"]),
     ("network", &["mode", "port"]),
     ("service", &["name", "port", "provider", "check"]),
     ("check", &["type", "path", "interval", "timeout"]),
@@ -212,7 +220,7 @@ fn a_job_of_nomads_is_hcl_and_every_value_comes_back() {
     let bed = Bed::new();
     let app = app(&bed);
     let (folder, said) = exported(&bed, &["nomad", "prod"]);
-    assert!(said.contains("exec2"), "{said}");
+    assert!(said.contains("exec2") && said.contains("DOLLAR: Nomad replaces"), "{said}");
     // Texts as they are written, with their quotes: unquoted below.
     const LOAD: &str = "import hcl2, json, sys\nprint(json.dumps(hcl2.load(open(sys.argv[1]))))";
     let job = python(LOAD, &folder.join("shop-prod.nomad.hcl"));
@@ -281,6 +289,51 @@ fn find<'a>(value: &'a Value, wanted: &str) -> Option<&'a Value> {
         Value::Array(list) => list.iter().find_map(|inner| find(inner, wanted)),
         _ => None,
     }
+}
+
+/// Whoever owns the folder names what lies below it: a name must not become a line of a unit.
+#[test]
+fn no_path_becomes_more_than_a_path() {
+    let bed = Bed::new();
+    let app = app(&bed);
+    let profile = fs::read_to_string(bed.profile_path(&app)).expect("ours");
+    for name in ["r\nUser=root\n#", "a:b", "a\\", "a%n", "a$b", "a\"b", "a "] {
+        let folder = app.home.join(name);
+        fs::create_dir(&folder).expect("ours");
+        std::os::unix::fs::chown(&folder, Some(app.uid), Some(app.uid)).expect("root may");
+        let link = app.home.join("current");
+        let _ = fs::remove_file(&link);
+        std::os::unix::fs::symlink(&folder, &link).expect("ours");
+        std::os::unix::fs::lchown(&link, Some(app.uid), Some(app.uid)).expect("root may");
+        let there = format!("base = \"{}\"\ncwd = \"{0}\"", link.display());
+        let lines = profile.lines().filter(|line| {
+            !line.starts_with("base") && !line.starts_with("cwd") && !line.starts_with("writable")
+        });
+        let lines: Vec<&str> = lines.collect();
+        let text = lines.join("\n").replace("instances", &format!("{there}\ninstances"));
+        fs::write(bed.profile_path(&app), text).expect("ours");
+        for format in ["systemd", "quadlet", "nomad", "kubernetes"] {
+            let output = bed.swrun(&["export", format, "prod", "--image", "x:1"]);
+            let (out, err) = texts(&output);
+            assert!(!output.status.success() && out.is_empty(), "{format} {name:?}: {out}{err}");
+            assert!(
+                err.contains("rename it") || err.contains("errors"),
+                "{format} {name:?}: {err}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_unit_of_the_hosts_is_not_replaced() {
+    let bed = Bed::new();
+    let app = bed.app("ssh");
+    bed.profile(&app, &["/bin/sleep", "1"], "");
+    let units = ["/usr/lib/systemd/system/ssh.service", "/lib/systemd/system/ssh.service"];
+    assert!(units.iter().any(|unit| Path::new(unit).exists()), "tests/run has installed it");
+    let said = bed.fails(1, &["export", "systemd", "ssh"]);
+    assert!(said.contains("give the environment another name"), "{said}");
+    bed.ok(&["export", "nomad", "ssh"]);
 }
 
 #[test]

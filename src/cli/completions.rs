@@ -22,8 +22,12 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// What an argument is called that names environments.
 const NAMES: [&str; 3] = ["ENV", "TARGET", "ENV|PATH"];
 
-/// Answers a shell that asks, and ends then.
+/// Answers a shell that asks, and ends then. It asks with `--` in front of what was typed: a variable alone, which somebody
+/// has exported, is no question.
 pub fn answer_shell() {
+    if std::env::args_os().nth(1).is_none_or(|word| word != "--") {
+        return;
+    }
     CompleteEnv::with_factory(|| with_names(super::command())).var(VARIABLE).complete();
 }
 
@@ -47,10 +51,18 @@ pub fn script(shell: Shell) -> std::io::Result<String> {
         Shell::Zsh => &Zsh,
         Shell::Fish => &Fish,
     };
+    let name = shell.name();
     let mut script = Vec::new();
     shell.write_registration(VARIABLE, "swrun", "swrun", "swrun", &mut script)?;
-    String::from_utf8(script).map_err(std::io::Error::other)
+    let script = String::from_utf8(script).map_err(std::io::Error::other)?;
+    Ok(match name {
+        // Read from a folder of zsh's at the first key, it has to answer that too.
+        "zsh" => script + ZSH_FIRST,
+        _ => script,
+    })
 }
+
+const ZSH_FIRST: &str = "[[ $funcstack[1] == _swrun ]] && _clap_dynamic_completer_swrun \"$@\"\n";
 
 fn with_names(command: clap::Command) -> clap::Command {
     command.mut_subcommands(|command| {
@@ -69,7 +81,10 @@ fn environments() -> Vec<CompletionCandidate> {
     let root = std::env::var_os("SWRUN_ROOT").filter(|root| !root.is_empty());
     let places = Places::below(root.unwrap_or_else(|| "/".into()));
     let ask = Ask::Status { targets: Vec::new() };
-    let Ok(Answer::Status(status)) = client::ask(&places, &ask, PATIENCE, |_, _| ()) else {
+    // One that says a byte now and then does not hold it up either.
+    let (answer, answered) = std::sync::mpsc::channel();
+    std::thread::spawn(move || answer.send(client::ask(&places, &ask, PATIENCE, |_, _| ())));
+    let Ok(Ok(Answer::Status(status))) = answered.recv_timeout(PATIENCE) else {
         return Vec::new();
     };
     let environments = status.environments.into_iter();

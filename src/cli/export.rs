@@ -1,15 +1,16 @@
 //! `swrun export FORMAT ENV`: an environment for another engine, shown first, written with `--to`.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
 
 use super::args;
 use super::exit::{Ended, Exit, Failure};
 use super::output::{Output, say};
 use crate::export::{Export, File, Format, Source, export};
 use crate::formats::clean::clean;
-use crate::model::{EnvSpec, Places, Port, Protocol};
+use crate::model::{DEFAULT_PATH, EnvSpec, Places, Port, Protocol};
 use crate::profile::{self, HostFacts};
 
 /// What stands for a value where the files are only shown.
@@ -18,7 +19,11 @@ const HIDDEN: &str = "(hidden)";
 /// Shows what would be written, or writes it.
 pub fn run(places: &Places, asked: &args::Export, output: &mut Output) -> Ended {
     let mut spec = find(places, &asked.environment)?;
-    let variables = variables(&mut spec, asked.to.is_some())?;
+    let mut variables = variables(&mut spec)?;
+    let program = program(&spec, &variables);
+    if asked.to.is_none() {
+        variables.iter_mut().for_each(|(_, value)| HIDDEN.clone_into(value));
+    }
     let format = match asked.format {
         args::ExportFormat::Systemd => Format::Systemd,
         args::ExportFormat::Quadlet => Format::Quadlet,
@@ -26,7 +31,11 @@ pub fn run(places: &Places, asked: &args::Export, output: &mut Output) -> Ended 
         args::ExportFormat::Kubernetes => Format::Kubernetes,
     };
     let image = asked.image.as_deref();
-    let source = Source { spec: &spec, variables: &variables, image };
+    if matches!(format, Format::Systemd | Format::Quadlet) {
+        is_free(spec.name.as_str())?;
+    }
+    let program = program.as_deref();
+    let source = Source { spec: &spec, variables: &variables, program, image };
     let Export { files, left } = export(format, &source).map_err(Failure::usage)?;
     match &asked.to {
         None => show(&files, output)?,
@@ -69,16 +78,12 @@ fn find(places: &Places, wanted: &str) -> Result<EnvSpec, Failure> {
 }
 
 /// Those of `.env`, read as the environment's user, and over them those of the profile.
-fn variables(spec: &mut EnvSpec, with_values: bool) -> Result<Vec<(String, String)>, Failure> {
-    let findings = match with_values {
-        true => profile::read_env_values(spec),
-        false => profile::read_env_file(spec),
-    };
+fn variables(spec: &mut EnvSpec) -> Result<Vec<(String, String)>, Failure> {
     let file = spec.env_file.as_ref().map(|file| spec.base.join(&file.path)).unwrap_or_default();
     let failed = |why: String| {
         Failure::failed(format!("could not read \"{}\": {}", file.display(), clean(&why)))
     };
-    let findings = findings.map_err(|error| failed(error.to_string()))?;
+    let findings = profile::read_env_values(spec).map_err(|error| failed(error.to_string()))?;
     if let Some((_, why)) = findings.error {
         return Err(failed(why));
     }
@@ -91,13 +96,35 @@ fn variables(spec: &mut EnvSpec, with_values: bool) -> Result<Vec<(String, Strin
     {
         spec.ports.push(Port { port, proto: Protocol::Tcp });
     }
-    let mut all: std::collections::BTreeMap<String, String> = match with_values {
-        true => findings.values.into_iter().collect(),
-        false => findings.keys.into_iter().map(|key| (key, HIDDEN.to_owned())).collect(),
-    };
-    let hidden = |value: &String| if with_values { value.clone() } else { HIDDEN.to_owned() };
-    all.extend(spec.env.iter().map(|(key, value)| (key.clone(), hidden(value))));
+    let mut all: BTreeMap<String, String> = findings.values.into_iter().collect();
+    all.extend(spec.env.clone());
     Ok(all.into_iter().collect())
+}
+
+/// The program's whole path as a start finds it (execvp(3)): by the app's own PATH, with a name alone.
+fn program(spec: &EnvSpec, variables: &[(String, String)]) -> Option<PathBuf> {
+    let name = spec.command.first().filter(|name| !name.contains('/'))?;
+    let path = variables.iter().find(|(key, _)| key == "PATH");
+    let path = path.map_or(DEFAULT_PATH, |(_, path)| path);
+    let is_program = |path: &PathBuf| {
+        path.metadata().is_ok_and(|found| found.is_file() && found.mode() & 0o111 != 0)
+    };
+    let folders = path.split(':').filter(|folder| folder.starts_with('/'));
+    folders.map(|folder| Path::new(folder).join(name)).find(is_program)
+}
+
+/// A unit in `/etc` would take the place of the host's own of that name.
+fn is_free(name: &str) -> Result<(), Failure> {
+    for folder in ["/usr/lib/systemd/system", "/lib/systemd/system"] {
+        let unit = Path::new(folder).join(format!("{name}.service"));
+        if unit.exists() {
+            return Err(Failure::failed(format!(
+                "the host has a unit \"{}\" already: give the environment another name",
+                unit.display()
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn show(files: &[File], output: &mut Output) -> Result<(), Failure> {
@@ -121,12 +148,19 @@ fn write(files: &[File], folder: &Path) -> Result<(), Failure> {
         let text = format!("nothing was written: \"{}\" is there already", there.display());
         return Err(Failure::failed(text));
     }
-    for (file, path) in files.iter().zip(paths) {
+    for (number, (file, path)) in files.iter().zip(paths.clone()).enumerate() {
         let mode = if file.is_secret { 0o600 } else { 0o644 };
         let mut new = std::fs::File::options();
         let new = new.write(true).create_new(true).mode(mode).open(&path);
-        new.and_then(|mut new| new.write_all(file.text.as_bytes()))
-            .map_err(|error| failed(&path, error))?;
+        if let Err(error) = new.and_then(|mut new| new.write_all(file.text.as_bytes())) {
+            // All or none.
+            for written in paths.take(number + 1) {
+                let _ = std::fs::remove_file(written);
+            }
+            return Err(failed(&path, error));
+        }
+    }
+    for path in paths {
         say(&format!("written: {}", path.display()));
     }
     Ok(())

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::quote::{is_plain_variable, yaml};
-use super::{Export, File, Source, shown, unfit};
+use super::{Export, File, Source, shown, unfit, whole_seconds};
 use crate::model::{EnvSpec, Protocol, StopSignal};
 use crate::policy::health::Url;
 
@@ -30,6 +30,10 @@ pub fn export(source: &Source<'_>) -> Result<Export, String> {
         left.push("mode = \"private\": a NetworkPolicy that lets nothing through".to_owned());
     }
     left.push("pids and open-files: settings of the node".to_owned());
+    left.push(
+        "[restart]: a pod is started again after every end, with a pause of Kubernetes' own"
+            .to_owned(),
+    );
     let mut documents = vec![yaml(&deployment(source, image))];
     if !spec.ports.is_empty() {
         documents.push(yaml(&service(spec)));
@@ -62,9 +66,9 @@ fn name(spec: &EnvSpec) -> &str {
     spec.name.as_str().trim_end_matches('-')
 }
 
-/// `$(NAME)` would be replaced by a variable.
+/// `$(NAME)` would be replaced by a variable; two dollars are one.
 fn words(source: &Source<'_>) -> Vec<String> {
-    source.command().iter().map(|word| word.replace("$(", "$$(")).collect()
+    source.command().iter().map(|word| word.replace('$', "$$")).collect()
 }
 
 fn labels(name: &str) -> Value {
@@ -74,7 +78,7 @@ fn labels(name: &str) -> Value {
 fn deployment(source: &Source<'_>, image: &str) -> Value {
     let spec = source.spec;
     let name = name(spec);
-    let grace = spec.stop.grace.as_secs();
+    let grace = whole_seconds(spec.stop.grace);
     json!({
         "apiVersion": "apps/v1", "kind": "Deployment",
         "metadata": {"name": name, "labels": labels(name)},

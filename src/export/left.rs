@@ -43,6 +43,29 @@ pub fn of(format: Format, spec: &EnvSpec) -> Vec<String> {
             "there is no graceful restart at a soft ceiling; MemoryHigh= of a kernel group throttles instead",
         );
     }
+    if format == Format::Nomad {
+        say("pids and open-files", "limits of Nomad's own service on each client");
+        say("cpu", "a share of the machine, no ceiling; cores = N gives whole ones");
+        if spec.network.is_private {
+            say("mode = \"private\"", "network { mode = \"none\" } of the group");
+        }
+        if !spec.identity.groups.is_empty() {
+            say("further groups of its user", "those that each client's user database gives it");
+        }
+        say("a stop that takes longer than 30 s", "max_kill_timeout of the client");
+    }
+    if format == Format::Systemd {
+        say(
+            "a root of its own",
+            "all of /etc and the other processes' numbers can be seen (not their content); which ports it binds is not limited: see the lines that are commented out",
+        );
+    }
+    say("[logs]", "they go to the engine's own; what is in /var/log/swrun stays there");
+    say("HOME, USER, SWRUN_ENV and SWRUN_INSTANCE", "the engine's own, or none");
+    say("the profile", "\"swrun delete\" keeps it; remove it once you are sure");
+    if !spec.autostart {
+        say("autostart = false", "do not enable it");
+    }
     say("leak detection and its history", "watch memory by the engine's own metrics");
     if spec.leak.action == LeakAction::Reload {
         say("[leak] action = \"reload\"", "restart it on a schedule, if need be");
@@ -59,7 +82,7 @@ pub fn of(format: Format, spec: &EnvSpec) -> Vec<String> {
     if spec.deploy.is_some() && !is_kubernetes {
         say("[deploy]", "what the link \"current\" leads to runs; it is yours to move");
     }
-    if spec.network.is_declared && format != Format::Nomad {
+    if spec.network.is_declared {
         say(
             "connect = \"declared\"",
             match format {

@@ -3,17 +3,27 @@
 use std::fmt::Write as _;
 
 use super::quote::{hcl, hcl_list};
-use super::{Export, File, Source, shown};
+use super::{Export, File, Source, shown, whole_seconds};
 use crate::model::RestartPolicy;
 use crate::policy::health::Url;
 
 pub fn export(source: &Source<'_>) -> Export {
     let text = job(source);
     let name = format!("{}.nomad.hcl", source.spec.name);
-    let left = vec![
+    let mut left = vec![
         "users and folders: every client that may run it needs them, and the plugin nomad-driver-exec2 with unveil_by_task = true".to_owned(),
         "secrets: they are in the job itself; Nomad's variables or Vault are their place".to_owned(),
     ];
+    let is_replaced = |text: &String| text.contains("${");
+    let values = source.all_variables().into_iter().filter(|(_, value)| is_replaced(value));
+    left.extend(values.map(|(key, _)| {
+        format!(
+            "{key}: Nomad replaces \"${{…}}\" in it where it knows that name; set it by a template"
+        )
+    }));
+    if source.command().iter().any(is_replaced) {
+        left.push("arguments: Nomad replaces \"${…}\" in them where it knows that name".to_owned());
+    }
     Export { files: vec![File { name, text, is_secret: true }], left }
 }
 
@@ -32,13 +42,19 @@ fn job(source: &Source<'_>) -> String {
         (_, 0) => (10, "delay"),
         (_, count) => (count, "fail"),
     };
+    let delay = whole_seconds(restart.first_delay);
     let _ = write!(
         text,
         "    restart {{\n      attempts = {attempts}\n      interval = \"{}s\"\n      delay    = \"{}ms\"\n      mode     = \"{mode}\"\n    }}\n\n",
-        restart.within.as_secs().max(1),
+        // Its own bounds: five seconds, and room for all attempts.
+        whole_seconds(restart.within).max(5).max(u64::from(attempts) * (delay + 1)),
         restart.first_delay.as_millis()
     );
-    let command = source.command();
+    if mode == "fail" {
+        // Else it would be started elsewhere, without end.
+        text.push_str("    reschedule {\n      attempts  = 0\n      unlimited = false\n    }\n\n");
+    }
+    let command = source.command_here();
     let (program, arguments) = command
         .split_first()
         .map_or((String::new(), &[][..]), |(program, rest)| (hcl(program), rest));
@@ -47,7 +63,7 @@ fn job(source: &Source<'_>) -> String {
         "    task \"app\" {{\n      driver       = \"exec2\"\n      user         = {}\n      kill_signal  = {}\n      kill_timeout = \"{}s\"\n\n",
         hcl(&spec.identity.user),
         hcl(&spec.stop.signal.to_string()),
-        spec.stop.grace.as_secs().max(1)
+        whole_seconds(spec.stop.grace)
     );
     let cwd = shown(&source.cwd());
     let _ = write!(

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::quote::{podman_variable, systemd_value, systemd_word};
-use super::{Export, File, Source, shown};
+use super::quote::{podman_variable, systemd_word};
+use super::{Export, File, Source, shown, whole_seconds};
 use crate::model::RestartPolicy;
 
 pub fn export(source: &Source<'_>) -> Result<Export, String> {
@@ -15,7 +15,7 @@ pub fn export(source: &Source<'_>) -> Result<Export, String> {
         match podman_variable(&key, &value) {
             Some(line) => variables.push_str(&(line + "\n")),
             None => left.push(format!(
-                "{key}: Podman's files of variables hold one line without spaces at its ends each; make it a secret (podman secret create, Secret=… ,type=env)"
+                "{key}: Podman's files of variables hold a plain name and one line without spaces at its ends; make it a secret (podman secret create, Secret=… ,type=env)"
             )),
         }
     }
@@ -44,8 +44,8 @@ fn unit(source: &Source<'_>) -> String {
         0 => writeln!(text, "StartLimitIntervalSec=0"),
         count => writeln!(
             text,
-            "StartLimitIntervalSec={}s\nStartLimitBurst={count}",
-            restart.within.as_secs()
+            "StartLimitIntervalSec={}ms\nStartLimitBurst={count}",
+            restart.within.as_millis()
         ),
     };
     text.push_str("\n[Container]\n");
@@ -57,15 +57,19 @@ fn unit(source: &Source<'_>) -> String {
         Some(image) => set("Image", image),
         None => set("Rootfs", "/:O"),
     }
-    let words: Vec<String> = source.command().iter().map(|word| systemd_word(word)).collect();
+    let words = match source.image {
+        Some(_) => source.command(),
+        None => source.command_here(),
+    };
+    let words: Vec<String> = words.iter().map(|word| systemd_word(word)).collect();
     set("Exec", &words.join(" "));
     set("User", &spec.identity.uid.to_string());
     set("Group", &spec.identity.gid.to_string());
-    set("WorkingDir", &systemd_value(&shown(&source.cwd())));
+    set("WorkingDir", &shown(&source.cwd()));
     set("EnvironmentFile", &format!("/etc/{name}.container.env"));
     let mount = |path: &std::path::Path, mode: &str| {
         let path = shown(path);
-        systemd_value(&format!("{path}:{path}:{mode}"))
+        format!("{path}:{path}:{mode}")
     };
     set("Volume", &mount(&spec.base, "ro"));
     for path in &spec.read_only {
@@ -86,7 +90,9 @@ fn unit(source: &Source<'_>) -> String {
         format!("--pids-limit={}", limits.pids),
         format!("--ulimit=nofile={0}:{0}", limits.open_files),
         format!("--stop-signal={}", spec.stop.signal),
-        format!("--stop-timeout={}", spec.stop.grace.as_secs()),
+        format!("--stop-timeout={}", whole_seconds(spec.stop.grace)),
+        // That of the image would be put in front.
+        "--entrypoint=".to_owned(),
     ];
     if let Some(percent) = limits.cpu_percent {
         arguments.push(format!("--cpus={}", f64::from(percent) / 100.0));
@@ -100,7 +106,7 @@ fn unit(source: &Source<'_>) -> String {
         RestartPolicy::Never => "no",
     };
     let _ = writeln!(text, "Restart={policy}\nRestartSec={}ms", restart.first_delay.as_millis());
-    let _ = writeln!(text, "TimeoutStopSec={}", spec.stop.grace.as_secs() + 10);
+    let _ = writeln!(text, "TimeoutStopSec={}", whole_seconds(spec.stop.grace) + 10);
     text.push_str("\n[Install]\nWantedBy=multi-user.target\n");
     text
 }

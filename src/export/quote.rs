@@ -26,14 +26,10 @@ pub fn systemd_word(word: &str) -> String {
     }
 }
 
-/// One of several paths in a setting of systemd's (`BindPaths=`): `%` means itself, and a path with a space is one.
+/// One of several paths in a setting of systemd's (`BindPaths=`): one with a space is one. Of marks it has no other
+/// (`Source::check_paths`).
 pub fn systemd_path(path: &str) -> String {
-    systemd_word(path).replace("$$", "$")
-}
-
-/// A value to the end of its line, which knows no quotes (`WorkingDirectory=`, Quadlet's `Volume=`): `%` means itself.
-pub fn systemd_value(text: &str) -> String {
-    text.replace('%', "%%")
+    if path.contains(char::is_whitespace) { format!("\"{path}\"") } else { path.to_owned() }
 }
 
 /// `KEY="value"` of a file of variables of systemd's (systemd.exec(5), `EnvironmentFile=`): within double quotes a
@@ -58,7 +54,7 @@ pub fn is_plain_variable(key: &str) -> bool {
 /// `KEY=value` of a file of variables of Podman's: as it stands, to the end of the line; `None` where that cannot be.
 pub fn podman_variable(key: &str, value: &str) -> Option<String> {
     let is_one_line = !value.contains(['\n', '\r']) && value.trim() == value;
-    is_one_line.then(|| format!("{key}={value}"))
+    (is_one_line && is_plain_variable(key)).then(|| format!("{key}={value}"))
 }
 
 /// A string of HCL 2: interpolation and directives mean themselves.
@@ -86,11 +82,26 @@ pub fn hcl_list(words: &[String]) -> String {
     format!("[{}]", words.join(", "))
 }
 
-/// A value of JSON's as YAML, each text in double quotes: YAML reads JSON's strings as they are (YAML 1.2, section 1.3).
+/// A value of JSON's as YAML, each text in double quotes: YAML reads JSON's strings as they are (YAML 1.2, section 1.3)
+/// where what it does not take for printable (section 5.1), or for the end of a line in its first version, is escaped.
 pub fn yaml(value: &serde_json::Value) -> String {
     let mut text = String::new();
     block(value, 0, &mut text);
-    text
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\u{7f}'..='\u{9f}'
+            | '\u{2028}'
+            | '\u{2029}'
+            | '\u{feff}'
+            | '\u{fffe}'
+            | '\u{ffff}' => {
+                let _ = write!(escaped, "\\u{:04x}", u32::from(character));
+            }
+            other => escaped.push(other),
+        }
+    }
+    escaped
 }
 
 fn block(value: &serde_json::Value, depth: usize, text: &mut String) {
@@ -155,7 +166,8 @@ mod tests {
         assert_eq!(systemd_word("plain-word/1=2"), "plain-word/1=2");
         assert_eq!(systemd_word("a \"b\" $c %d\n\u{1}"), r#""a \"b\" $$c %%d\n\x01""#);
         assert_eq!(systemd_word(""), "\"\"");
-        assert_eq!(systemd_path("/a b/$x%"), "\"/a b/$x%%\"");
+        assert_eq!((systemd_path("/a b"), systemd_path("/a")), ("\"/a b\"".into(), "/a".into()));
+        assert_eq!(podman_variable("#A", "a"), None);
         assert_eq!(systemd_variable("A", "a\"\\`$\nb'"), "A=\"a\\\"\\\\\\`\\$\nb'\"");
         assert_eq!(podman_variable("A", "a \"b\"").as_deref(), Some("A=a \"b\""));
         assert_eq!((podman_variable("A", "a\nb"), podman_variable("A", " a")), (None, None));
@@ -168,5 +180,9 @@ mod tests {
         let value = json!({"a": [{"b": 1, "c": ["x", []]}, {}], "yes": "no", "d e": null, "f": {"g": true}});
         let text = "a:\n  - b: 1\n    c:\n      - \"x\"\n      - []\n  - {}\n\"d e\": null\nf:\n  g: true\n\"yes\": \"no\"\n";
         assert_eq!(yaml(&value), text);
+        assert_eq!(
+            yaml(&json!({"a": "\u{85}\u{7f}\u{2028}é😀"})),
+            "a: \"\\u0085\\u007f\\u2028é😀\"\n"
+        );
     }
 }

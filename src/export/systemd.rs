@@ -2,9 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::quote::{
-    is_plain_variable, systemd_path, systemd_value, systemd_variable, systemd_word,
-};
+use super::quote::{is_plain_variable, systemd_path, systemd_variable, systemd_word};
 use super::{Export, File, Source, shown, unfit};
 use crate::model::{EnvSpec, Ready, RestartPolicy};
 
@@ -32,19 +30,19 @@ ProtectKernelTunables=yes
 ProtectKernelModules=yes
 ProtectKernelLogs=yes
 ProtectControlGroups=yes
-TemporaryFileSystem=/opt:ro /srv:ro /var:ro /mnt:ro /media:ro
+TemporaryFileSystem=/opt:ro /srv:ro /var:ro /mnt:ro /media:ro /run:ro /dev/shm
+BindReadOnlyPaths=-/run/systemd/resolve
 # System calls
 SystemCallArchitectures=native
 SystemCallErrorNumber=EPERM
+SystemCallFilter=@system-service
+SystemCallFilter=~@keyring io_uring_setup io_uring_enter io_uring_register userfaultfd process_vm_readv process_vm_writev kcmp setns
 RestrictNamespaces=yes
 RestrictRealtime=yes
 LockPersonality=yes
 RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
 RemoveIPC=yes
 ";
-
-/// Calls beyond @system-service that are refused here too.
-const REFUSED: &str = "~@privileged @resources @keyring";
 
 pub fn export(source: &Source<'_>) -> Export {
     let spec = source.spec;
@@ -64,11 +62,23 @@ pub fn export(source: &Source<'_>) -> Export {
 fn unit(source: &Source<'_>) -> String {
     let spec = source.spec;
     let name = &spec.name;
+    let id = &spec.identity;
+    // systemd starts nothing as a number that the user database does not know.
+    let is_number = id.user.bytes().all(|byte| byte.is_ascii_digit());
+    let user = match is_number {
+        true => format!(
+            "#   groupadd --gid {} {name} && useradd --uid {} --gid {0} --home-dir {} --no-create-home {name}\n",
+            id.gid,
+            id.uid,
+            systemd_path(&shown(&spec.base))
+        ),
+        false => String::new(),
+    };
     let mut text = format!(
         "# {name}, exported from swrun. Install it as root:\n\
          #   install -m 644 {name}.service /etc/systemd/system/\n\
          #   install -m 600 {name}.env /etc/\n\
-         #   swrun delete {name} && systemctl daemon-reload && systemctl enable --now {name}\n\n\
+         {user}#   swrun delete {name} && systemctl daemon-reload && systemctl enable --now {name}\n\n\
          [Unit]\nDescription={name}\nWants=network-online.target\nAfter=network-online.target\n"
     );
     let restart = &spec.restart;
@@ -84,35 +94,43 @@ fn unit(source: &Source<'_>) -> String {
     let mut set = |key: &str, value: &str| {
         let _ = writeln!(text, "{key}={value}");
     };
-    set("Type", if spec.ready == Ready::Notify { "notify" } else { "exec" });
-    let id = &spec.identity;
-    set("User", &id.user);
-    set("Group", &id.gid.to_string());
+    match spec.ready {
+        Ready::Notify => {
+            set("Type", "notify");
+            // Whoever of it says so, as here.
+            set("NotifyAccess", "all");
+            set("BindReadOnlyPaths", "/run/systemd/notify");
+        }
+        _ => set("Type", "exec"),
+    }
+    match is_number {
+        true => (set("User", name.as_str()), set("Group", name.as_str())),
+        false => (set("User", &id.user), set("Group", &id.gid.to_string())),
+    };
     let groups: Vec<String> = id.groups.iter().map(u32::to_string).collect();
     if !groups.is_empty() {
         set("SupplementaryGroups", &groups.join(" "));
     }
-    set("WorkingDirectory", &systemd_value(&shown(&source.cwd())));
+    set("WorkingDirectory", &shown(&source.cwd()));
     set("EnvironmentFile", &format!("/etc/{name}.env"));
-    let words: Vec<String> = source.command().iter().map(|word| systemd_word(word)).collect();
-    set("ExecStart", &words.join(" "));
-    set(
-        "Restart",
-        match restart.policy {
-            RestartPolicy::Always => "always",
-            RestartPolicy::OnFailure => "on-failure",
-            RestartPolicy::Never => "no",
-        },
-    );
+    set("ExecStart", &command(source));
+    match restart.policy {
+        RestartPolicy::Always => set("Restart", "always"),
+        // "on-failure" there passes over signals that are a crash here.
+        RestartPolicy::OnFailure => {
+            set("Restart", "always");
+            set("RestartPreventExitStatus", "0");
+        }
+        RestartPolicy::Never => set("Restart", "no"),
+    }
     set("RestartSec", &seconds(restart.first_delay));
     set("KillMode", "mixed");
     set("KillSignal", &spec.stop.signal.to_string());
-    set("TimeoutStopSec", &seconds(spec.stop.grace));
+    // 0 would be for ever.
+    set("TimeoutStopSec", &seconds(spec.stop.grace.max(std::time::Duration::from_millis(1))));
     limits(spec, &mut set);
     places(source, &mut set);
     text.push_str(WALLS);
-    let _ = writeln!(text, "SystemCallFilter=@system-service");
-    let _ = writeln!(text, "SystemCallFilter={REFUSED}");
     let allowed = &spec.sandbox.allow_syscalls;
     if !allowed.is_empty() {
         let _ = writeln!(text, "SystemCallFilter={}", allowed.join(" "));
@@ -142,20 +160,45 @@ fn places(source: &Source<'_>, set: &mut impl FnMut(&str, &str)) {
         let paths: Vec<String> = paths.iter().map(|path| systemd_path(&shown(path))).collect();
         paths.join(" ")
     };
-    set("BindReadOnlyPaths", &paths(std::slice::from_ref(&spec.base)));
-    if !spec.read_only.is_empty() {
-        set("BindReadOnlyPaths", &paths(&spec.read_only));
+    // One path in both lists would be read-only.
+    let only_read: Vec<_> = std::iter::once(&spec.base)
+        .chain(&spec.read_only)
+        .filter(|path| !spec.writable.contains(path))
+        .cloned()
+        .collect();
+    if !only_read.is_empty() {
+        set("BindReadOnlyPaths", &paths(&only_read));
+    }
+    // By the other name of /run too: /var is empty there.
+    for path in spec.read_only.iter().filter(|path| path.starts_with("/run")) {
+        let path = systemd_path(&format!("{0}:/var{0}", shown(path)));
+        set("BindReadOnlyPaths", &path);
     }
     if !spec.writable.is_empty() {
         set("BindPaths", &paths(&spec.writable));
     }
+    let cwd = source.cwd();
+    let data: Vec<_> =
+        spec.writable.iter().filter(|path| !cwd.starts_with(path)).cloned().collect();
+    if !data.is_empty() {
+        set("NoExecPaths", &paths(&data));
+    }
     if spec.network.is_private {
         set("PrivateNetwork", "yes");
     }
+    // Not switched on: it would deny port 0 too, by which datagrams are sent.
     for port in &spec.ports {
-        set("SocketBindAllow", &format!("{}:{}", port.proto.word(), port.port));
+        set("# SocketBindAllow", &format!("{}:{}", port.proto.word(), port.port));
     }
-    set("SocketBindDeny", "any");
+    set("# SocketBindDeny", "any");
+}
+
+/// The first word is no more than a path, and `$` is no mark in it.
+fn command(source: &Source<'_>) -> String {
+    let words = source.command_here();
+    let mut line: Vec<String> = words.iter().take(1).map(|program| systemd_path(program)).collect();
+    line.extend(words.iter().skip(1).map(|word| systemd_word(word)));
+    line.join(" ")
 }
 
 fn seconds(time: std::time::Duration) -> String {

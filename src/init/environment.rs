@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::ffi::CString;
 
-use crate::model::{DEFAULT_PATH, EnvSpec, Ready};
+use crate::model::{DEFAULT_PATH, EnvSpec, OWN_VARIABLES, Ready};
 
 /// All variables as `KEY=value`. `[env]` wins over the `.env` file, as it does today; who and where
 /// the app is always comes from the spec.
@@ -23,6 +23,10 @@ pub fn of(
     variables.extend(spec.env.clone());
     // An app may count otherwise.
     variables.entry(spec.instance_var.clone()).or_insert_with(|| place.to_string());
+    // systemd's descriptors are not the app's either: nothing here may claim so.
+    for key in OWN_VARIABLES {
+        variables.remove(key);
+    }
     let own = [
         ("HOME", &*home),
         ("USER", user),
@@ -31,19 +35,6 @@ pub fn of(
         ("SWRUN_INSTANCE", &instance.to_string()),
     ];
     variables.extend(own.map(|(key, value)| (key.to_owned(), value.to_owned())));
-    // systemd's descriptors are not the app's: nothing here may claim so.
-    for key in [
-        "LISTEN_FDS",
-        "LISTEN_PID",
-        "LISTEN_FDNAMES",
-        "NOTIFY_SOCKET",
-        "WATCHDOG_PID",
-        "WATCHDOG_USEC",
-        "NODE_CHANNEL_FD",
-        "NODE_CHANNEL_SERIALIZATION_MODE",
-    ] {
-        variables.remove(key);
-    }
     let channel = match spec.ready {
         Ready::Ports | Ready::Health => None,
         Ready::Message => Some(("NODE_CHANNEL_FD", super::ready::DESCRIPTOR)),

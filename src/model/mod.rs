@@ -39,8 +39,8 @@ pub use size::{format_bytes, parse_bytes};
 #[cfg(test)]
 pub use spec::spec_for_tests;
 pub use spec::{
-    DEFAULT_PATH, EnvFile, EnvSpec, Health, Identity, Limits, Port, Protocol, Ready, Restart,
-    RestartPolicy, SPEC_SCHEMA, Stop, default_instance_var,
+    DEFAULT_PATH, EnvFile, EnvSpec, Health, Identity, Limits, OWN_VARIABLES, Port, Protocol, Ready,
+    Restart, RestartPolicy, SPEC_SCHEMA, Stop, default_instance_var,
 };
 pub use status::{
     BlockedBy, CpuStatus, EnvironmentStatus, HostStatus, InstanceStatus, MemoryStatus, PidsStatus,

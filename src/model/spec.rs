@@ -19,6 +19,23 @@ pub const SPEC_SCHEMA: u32 = 1;
 /// The `PATH` of an app whose profile and `.env` name none.
 pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// Variables that tell an app who and where it is, and how it reaches who started it: no file of its own says them.
+pub const OWN_VARIABLES: [&str; 13] = [
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SWRUN_ENV",
+    "SWRUN_INSTANCE",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_FDNAMES",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+    "NODE_CHANNEL_FD",
+    "NODE_CHANNEL_SERIALIZATION_MODE",
+];
+
 /// Everything about one environment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
