@@ -103,12 +103,13 @@ fn every_command_is_one_that_the_program_takes() {
 }
 
 /// Pages with commands that no machine runs word for word, and the tests that do what they show.
-const SHOWN: [(&str, &str); 7] = [
+const SHOWN: [(&str, &str); 8] = [
     ("README.md", "tests/vm/units/run"),
     ("benches/README.md", "benches"),
     ("docs/deploy.md", "tests/deploy.rs"),
     ("docs/from-pm2.md", "tests/import.rs"),
     ("docs/moving-on.md", "tests/export.rs"),
+    ("docs/nginx.md", "tests/nginx.rs"),
     ("docs/page.md", "tests/web.rs"),
     ("docs/prometheus/README.md", "tests/metrics.rs"),
 ];
