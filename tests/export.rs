@@ -4,8 +4,10 @@
 mod bed;
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use bed::{App, Bed, texts};
 use serde_json::Value;
@@ -200,6 +202,93 @@ fn kubernetes_takes_every_object_and_every_value_comes_back() {
     assert_eq!(container["command"][5], "$$(id)", "it would be a variable's value");
     assert_eq!(container["readinessProbe"]["httpGet"]["path"], "/healthz");
     assert_eq!(objects[1]["spec"]["ports"][1]["protocol"], "UDP");
+}
+
+/// A program's image: nothing but it, its libraries, and the app where the profile says that it is.
+fn image(app: &App, into: &Path) {
+    let root = into.join("image");
+    let libraries = Command::new("ldd").arg("/usr/bin/node").output().expect("ldd");
+    let libraries = texts(&libraries).0;
+    let paths = libraries.split_whitespace().filter(|word| word.starts_with('/'));
+    for path in paths.chain(["/usr/bin/node"]) {
+        let to = root.join(path.trim_start_matches('/'));
+        fs::create_dir_all(to.parent().expect("a folder")).expect("ours");
+        fs::copy(path, to).expect("ours");
+    }
+    for folder in ["tmp", "etc", "proc", "sys", "dev"] {
+        fs::create_dir_all(root.join(folder)).expect("ours");
+    }
+    let backend = root.join(app.home.join("backend").strip_prefix("/").expect("absolute"));
+    fs::create_dir_all(&backend).expect("ours");
+    let server = "require('http').createServer((_, answer) => answer.end(JSON.stringify([process.env, process.getuid(), process.cwd()]))).listen(+process.env.PORT);\nprocess.on('SIGTERM', () => process.exit(0));\n";
+    fs::write(backend.join("index.js"), server).expect("ours");
+    let mut pack = Command::new("tar");
+    pack.arg("-C").arg(&root).arg("-cf").arg(into.join("image.tar")).arg(".");
+    assert!(pack.status().expect("tar").success());
+}
+
+/// A real kubelet cannot be had; podman starts what a Deployment says (podman-kube-play(1)).
+#[test]
+fn podman_plays_the_deployment() {
+    let bed = Bed::new();
+    let app = app(&bed);
+    let profile = fs::read_to_string(bed.profile_path(&app)).expect("ours");
+    let env = format!("[env]\nPORT = \"{}\"\n", app.port);
+    fs::write(bed.profile_path(&app), profile.replace("[env]\n", &env)).expect("ours");
+    let (folder, _) = exported(&bed, &["kubernetes", "prod", "--image", "localhost/shop:1"]);
+    // What podman 4.3 cannot: a Secret from a file, several instances, ports beside the host's network.
+    const CONVERT: &str = r"import base64, json, sys, yaml
+folder = sys.argv[1]
+secret = yaml.safe_load(open(folder + '/shop-prod.secret.yaml'))['stringData']
+data = {key: base64.b64encode(value.encode()).decode() for key, value in secret.items()}
+json.dump(data, open(folder + '/secret.json', 'w'))
+pod = next(yaml.safe_load_all(open(folder + '/shop-prod.yaml')))
+pod['spec']['replicas'] = 1
+pod['spec']['template']['spec']['hostNetwork'] = True
+pod['spec']['template']['spec']['containers'][0].pop('ports')
+json.dump(pod, open(folder + '/pod.yaml', 'w'))
+print('null')";
+    python(CONVERT, &folder);
+    image(&app, &folder);
+    let root = std::env::var_os("SWRUN_PODMAN").expect("SWRUN_PODMAN: run tests/run");
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut podman = Command::new(top.join("tests/fixtures/podman/play"))
+        .arg(Path::new(&root).join("root"))
+        .arg(&folder)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("podman");
+    let mut said = String::new();
+    let mut out = BufReader::new(podman.stdout.take().expect("piped"));
+    while !said.ends_with("\nready\n") {
+        assert!(out.read_line(&mut said).expect("text") > 0, "it ended: {said}");
+    }
+    let found: Value = serde_json::from_str(said.trim_end_matches("ready\n")).expect("JSON");
+    let deadline = Instant::now() + bed::patience();
+    let answer = loop {
+        match bed::get(app.port, "/") {
+            Ok(answer) => break answer,
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    // Its end clears everything away.
+    drop(podman.stdin.take());
+    podman.wait().expect("our child");
+    let answer: Value = serde_json::from_str(&answer).expect("JSON");
+    for (key, value) in SECRETS {
+        assert_eq!(answer[0][key], *value, "{key}");
+    }
+    assert_eq!(answer[1], app.uid);
+    assert_eq!(answer[2], app.home.join("backend").to_str().expect("a plain path"));
+    let settings = &found[0]["HostConfig"];
+    assert_eq!(
+        (&settings["ReadonlyRootfs"], &settings["Memory"]),
+        (&true.into(), &(256 << 20).into())
+    );
+    assert_eq!(settings["SecurityOpt"][0], "no-new-privileges");
+    assert!(settings["CapDrop"].as_array().is_some_and(|dropped| dropped.len() > 8), "{settings}");
 }
 
 /// What Nomad's own jobspec has of these names, block by block.
