@@ -323,7 +323,12 @@ fn a_job_of_nomads_is_hcl_and_every_value_comes_back() {
     }
     let text = serde_json::to_string(&job).expect("JSON");
     assert!(text.contains(&app.port.to_string()));
-    let env = find(&job, "env").expect("a block of variables");
+    let env = find(&job, "env").expect("a map of variables");
+    let shown = bed.ok(&["export", "nomad", "prod", "--driver", "raw_exec"]);
+    assert!(shown.contains("\"raw_exec\"") && !shown.contains("unveil"), "{shown}");
+    let said = texts(&bed.swrun(&["export", "nomad", "prod", "--driver", "raw_exec"])).1;
+    assert!(said.contains("not carried over: every wall"), "{said}");
+    bed.fails(2, &["export", "systemd", "prod", "--driver", "raw_exec"]);
     let value = |key: &str| {
         let quoted = format!("\"{key}\"");
         let written = env.get(key).or_else(|| env.get(&quoted)).and_then(Value::as_str);

@@ -141,9 +141,22 @@ pub struct Export {
     /// The container image: for kubernetes, and for quadlet in place of the host's own root
     #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     pub image: Option<String>,
+    /// For nomad: who starts the program; exec2 puts walls round it [default: exec2]
+    #[arg(long)]
+    pub driver: Option<NomadDriver>,
     /// Write the files into this folder, the values of variables among them; what is there already is not touched
     #[arg(long, value_name = "DIR")]
     pub to: Option<PathBuf>,
+}
+
+/// `swrun export nomad --driver`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum NomadDriver {
+    /// The plugin nomad-driver-exec2
+    Exec2,
+    /// Nomad itself, without any wall
+    #[value(name = "raw_exec")]
+    RawExec,
 }
 
 /// `swrun export FORMAT`.
@@ -153,7 +166,7 @@ pub enum ExportFormat {
     Systemd,
     /// A container of Podman's, kept by systemd
     Quadlet,
-    /// A job of Nomad's, for its driver exec2
+    /// A job of Nomad's
     Nomad,
     /// A Deployment, a Service and a Secret
     Kubernetes,

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::args;
 use super::exit::{Ended, Exit, Failure};
 use super::output::{Output, say};
-use crate::export::{Export, File, Format, Source, export};
+use crate::export::{Driver, Export, File, Format, Source, export};
 use crate::formats::clean::clean;
 use crate::model::{DEFAULT_PATH, EnvSpec, Places, Port, Protocol};
 use crate::profile::{self, HostFacts};
@@ -27,9 +27,15 @@ pub fn run(places: &Places, asked: &args::Export, output: &mut Output) -> Ended 
     let format = match asked.format {
         args::ExportFormat::Systemd => Format::Systemd,
         args::ExportFormat::Quadlet => Format::Quadlet,
-        args::ExportFormat::Nomad => Format::Nomad,
+        args::ExportFormat::Nomad => Format::Nomad(match asked.driver {
+            Some(args::NomadDriver::RawExec) => Driver::RawExec,
+            Some(args::NomadDriver::Exec2) | None => Driver::Exec2,
+        }),
         args::ExportFormat::Kubernetes => Format::Kubernetes,
     };
+    if asked.driver.is_some() && !matches!(format, Format::Nomad(_)) {
+        return Err(Failure::usage("--driver is for nomad alone"));
+    }
     let image = asked.image.as_deref();
     if matches!(format, Format::Systemd | Format::Quadlet) {
         is_free(spec.name.as_str())?;

@@ -43,7 +43,7 @@ pub fn of(format: Format, spec: &EnvSpec) -> Vec<String> {
             "there is no graceful restart at a soft ceiling; MemoryHigh= of a kernel group throttles instead",
         );
     }
-    if format == Format::Nomad {
+    if matches!(format, Format::Nomad(_)) {
         say("pids and open-files", "limits of Nomad's own service on each client");
         say("cpu", "a share of the machine, no ceiling; cores = N gives whole ones");
         if spec.network.is_private {
@@ -97,7 +97,9 @@ pub fn of(format: Format, spec: &EnvSpec) -> Vec<String> {
     if spec.restart.max_delay > spec.restart.first_delay && format != Format::Kubernetes {
         say("a pause that grows", "the first delay is the pause (systemd 254 has RestartSteps=)");
     }
-    if spec.ports.iter().any(|port| port.proto == Protocol::Udp) && format == Format::Nomad {
+    if spec.ports.iter().any(|port| port.proto == Protocol::Udp)
+        && matches!(format, Format::Nomad(_))
+    {
         say("udp ports", "Nomad's port is reserved for both protocols");
     }
     if !spec.sandbox.allow_syscalls.is_empty() && format != Format::Systemd {

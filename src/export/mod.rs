@@ -113,10 +113,19 @@ pub enum Format {
     Systemd,
     /// A `.container` of Podman's Quadlet.
     Quadlet,
-    /// A job of Nomad 1.8 or newer, with its driver exec2.
-    Nomad,
+    /// A job of Nomad's.
+    Nomad(Driver),
     /// A Deployment, a Service and a Secret.
     Kubernetes,
+}
+
+/// Who starts the program for Nomad.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Driver {
+    /// nomad-driver-exec2, with walls round it (Nomad 1.8 or newer).
+    Exec2,
+    /// Nomad itself, without any.
+    RawExec,
 }
 
 /// One file.
@@ -148,7 +157,7 @@ pub fn export(format: Format, source: &Source<'_>) -> Result<Export, String> {
     let mut export = match format {
         Format::Systemd => systemd::export(source),
         Format::Quadlet => quadlet::export(source)?,
-        Format::Nomad => nomad::export(source),
+        Format::Nomad(driver) => nomad::export(source, driver),
         Format::Kubernetes => kubernetes::export(source)?,
     };
     export.left.extend(left::of(format, source.spec));

@@ -1,19 +1,23 @@
-//! A job of Nomad's, in HCL 2: the driver exec2 starts plain programs with Landlock and cgroups, as here.
+//! A job of Nomad's, in HCL 2: the driver exec2 starts plain programs with Landlock and cgroups, as here; raw_exec without.
 
 use std::fmt::Write as _;
 
 use super::quote::{hcl, hcl_list};
-use super::{Export, File, Source, shown, whole_seconds};
+use super::{Driver, Export, File, Source, shown, whole_seconds};
 use crate::model::RestartPolicy;
 use crate::policy::health::Url;
 
-pub fn export(source: &Source<'_>) -> Export {
-    let text = job(source);
+pub fn export(source: &Source<'_>, driver: Driver) -> Export {
+    let text = job(source, driver);
     let name = format!("{}.nomad.hcl", source.spec.name);
     let mut left = vec![
-        "users and folders: every client that may run it needs them, and the plugin nomad-driver-exec2 with unveil_by_task = true".to_owned(),
-        "secrets: they are in the job itself; Nomad's variables or Vault are their place".to_owned(),
+        "secrets: they are in the job itself; Nomad's variables or Vault are their place"
+            .to_owned(),
     ];
+    left.push(match driver {
+        Driver::Exec2 => "users and folders: every client that may run it needs them, and the plugin nomad-driver-exec2 with unveil_by_task = true".to_owned(),
+        Driver::RawExec => "every wall: raw_exec starts it as any process of that user, which sees all that the user sees, and memory is no ceiling; the client has to allow it (plugin \"raw_exec\")".to_owned(),
+    });
     let is_replaced = |text: &String| text.contains("${");
     let values = source.all_variables().into_iter().filter(|(_, value)| is_replaced(value));
     left.extend(values.map(|(key, _)| {
@@ -27,7 +31,7 @@ pub fn export(source: &Source<'_>) -> Export {
     Export { files: vec![File { name, text, is_secret: true }], left }
 }
 
-fn job(source: &Source<'_>) -> String {
+fn job(source: &Source<'_>, driver: Driver) -> String {
     let spec = source.spec;
     let name = hcl(spec.name.as_str());
     let mut text = format!(
@@ -60,18 +64,28 @@ fn job(source: &Source<'_>) -> String {
         .map_or((String::new(), &[][..]), |(program, rest)| (hcl(program), rest));
     let _ = write!(
         text,
-        "    task \"app\" {{\n      driver       = \"exec2\"\n      user         = {}\n      kill_signal  = {}\n      kill_timeout = \"{}s\"\n\n",
+        "    task \"app\" {{\n      driver       = \"{}\"\n      user         = {}\n      kill_signal  = {}\n      kill_timeout = \"{}s\"\n\n",
+        match driver {
+            Driver::Exec2 => "exec2",
+            Driver::RawExec => "raw_exec",
+        },
         hcl(&spec.identity.user),
         hcl(&spec.stop.signal.to_string()),
         whole_seconds(spec.stop.grace)
     );
     let cwd = shown(&source.cwd());
+    let unveil = match driver {
+        Driver::Exec2 => format!(
+            "        # What Landlock may open\n        unveil   = {}\n",
+            hcl_list(&unveiled(source))
+        ),
+        Driver::RawExec => String::new(),
+    };
     let _ = write!(
         text,
-        "      config {{\n        command  = {program}\n        args     = {}\n        work_dir = {}\n        # exec2 unveils what Landlock may open\n        unveil   = {}\n      }}\n\n",
+        "      config {{\n        command  = {program}\n        args     = {}\n        work_dir = {}\n{unveil}      }}\n\n",
         hcl_list(arguments),
         hcl(&cwd),
-        hcl_list(&unveiled(source))
     );
     // A block knows no names but words; a map any.
     text.push_str("      env = {\n");
