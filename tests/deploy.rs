@@ -74,6 +74,17 @@ fn release(app: &App, name: &str, fate: &str) {
     }
 }
 
+/// One whose build is that script.
+fn with_build(app: &App, name: &str, script: &str) {
+    release(app, name, "");
+    fs::write(app.home.join("releases").join(name).join("build"), script).expect("ours");
+}
+
+/// Whether a build runs, or another process of the bed whose words are those.
+fn runs(bed: &Bed, words: &str) -> bool {
+    bed::processes_of(bed.root()).iter().any(|line| line.contains(words))
+}
+
 fn page(app: &App) -> String {
     let deadline = Instant::now() + patience();
     loop {
@@ -261,10 +272,7 @@ fn a_build_fails_alone_is_bounded_and_ends_with_a_stop() {
     let bed = Bed::running();
     let build = "build = [\"sh\", \"./build\"]\nbuild-within = \"2s\"\n";
     let app = app(&bed, "shop", &format!("{RULES}{build}"));
-    let with_build = |name: &str, script: &str| {
-        release(&app, name, "");
-        fs::write(app.home.join("releases").join(name).join("build"), script).expect("ours");
-    };
+    let with_build = |name: &str, script: &str| with_build(&app, name, script);
     with_build("one", "exit 0");
     bed.ok(&["deploy", "shop", "one"]);
     with_build("two", "printf '\\033[31mred\\n'; echo why >&2; exit 3");
@@ -275,22 +283,18 @@ fn a_build_fails_alone_is_bounded_and_ends_with_a_stop() {
     // One that hangs, with a child that does; and meanwhile nobody else deploys.
     with_build("three", "echo begun; sleep 1000 & wait");
     let deploying = begin(&bed, &["deploy", "shop", "three"]);
-    bed.until(&app, "it builds", |_| {
-        bed::processes_of(bed.root()).iter().any(|line| line.contains("sleep 1000"))
-    });
+    bed.until(&app, "it builds", |_| runs(&bed, "sleep 1000"));
     let busy = bed.fails(1, &["deploy", "shop", "one"]);
     assert!(busy.contains("is being deployed already"), "{busy}");
     let said_of_three = said(deploying);
     assert!(said_of_three.contains("did not end within 2s\n  begun"), "{said_of_three}");
-    assert!(!bed::processes_of(bed.root()).iter().any(|line| line.contains("sleep 1000")));
+    assert!(!runs(&bed, "sleep 1000"));
     shows(&app, "one");
     // A stop waits for no build.
     let profile = fs::read_to_string(bed.profile_path(&app)).expect("ours");
     fs::write(bed.profile_path(&app), profile.replace("\"2s\"", "\"10m\"")).expect("ours");
     let deploying = begin(&bed, &["deploy", "shop", "three"]);
-    bed.until(&app, "it builds", |_| {
-        bed::processes_of(bed.root()).iter().any(|line| line.contains("sleep 1000"))
-    });
+    bed.until(&app, "it builds", |_| runs(&bed, "sleep 1000"));
     bed.ok(&["stop", "shop"]);
     let said_of_three = said(deploying);
     assert!(said_of_three.contains("was ordered to stop"), "{said_of_three}");
@@ -396,9 +400,7 @@ fn a_deploy_user_deploys_its_own_and_nobody_elses_and_no_link_leads_out() {
 
 /// No process of a build is left.
 fn until_no_build(bed: &Bed, app: &App) {
-    bed.until(app, "no build is left", |_| {
-        !bed::processes_of(bed.root()).iter().any(|line| line.contains("sleep 77777"))
-    });
+    bed.until(app, "no build is left", |_| !runs(bed, "sleep 77777"));
 }
 
 #[test]
@@ -406,19 +408,14 @@ fn a_build_that_floods_or_outlives_who_asked_holds_nobody_up() {
     let mut bed = Bed::running();
     let build = "build = [\"sh\", \"./build\"]\nbuild-within = \"3s\"\n";
     let app = app(&bed, "shop", &format!("{RULES}{build}"));
-    let with_build = |name: &str, script: &str| {
-        release(&app, name, "");
-        fs::write(app.home.join("releases").join(name).join("build"), script).expect("ours");
-    };
+    let with_build = |name: &str, script: &str| with_build(&app, name, script);
     with_build("one", "exit 0");
     bed.ok(&["deploy", "shop", "one"]);
     // Words without end, and nobody who reads them.
     with_build("two", "yes & sleep 77777");
     for dies in [true, false] {
         let mut deploying = begin(&bed, &["deploy", "shop", "two"]);
-        bed.until(&app, "it builds", |_| {
-            bed::processes_of(bed.root()).iter().any(|line| line.contains("sleep 77777"))
-        });
+        bed.until(&app, "it builds", |_| runs(&bed, "sleep 77777"));
         if dies {
             deploying.kill().expect("ours");
             deploying.wait().expect("ours");
@@ -447,9 +444,7 @@ fn a_build_that_floods_or_outlives_who_asked_holds_nobody_up() {
     with_build("three", "sleep 77777");
     for is_killed in [true, false] {
         let deploying = begin(&bed, &["deploy", "shop", "three"]);
-        bed.until(&app, "it builds", |_| {
-            bed::processes_of(bed.root()).iter().any(|line| line.contains("sleep 77777"))
-        });
+        bed.until(&app, "it builds", |_| runs(&bed, "sleep 77777"));
         if is_killed {
             bed.kill_daemon();
             bed.daemon();
@@ -461,7 +456,7 @@ fn a_build_that_floods_or_outlives_who_asked_holds_nobody_up() {
         }
         assert!(!deploying.wait_with_output().expect("ours").status.success());
     }
-    assert!(!bed::processes_of(bed.root()).iter().any(|line| line.contains("sleep 77777")));
+    assert!(!runs(&bed, "sleep 77777"));
     bed.daemon();
     bed.end();
 }

@@ -336,8 +336,9 @@ async fn delete(runner: &Rc<Runner>, entry: &Rc<Entry>) -> Result<String, String
 pub async fn kill(runner: &Rc<Runner>) -> Vec<Outcome> {
     runner.begin_kill();
     // What is deployed is called off before.
-    for entry in runner.entries() {
-        entry.cancel.notify_waiters();
+    let entries = runner.entries();
+    entries.iter().for_each(|entry| entry.cancel.notify_waiters());
+    for entry in &entries {
         let called_off = async {
             while entry.is_deploying.get() {
                 tokio::time::sleep(Duration::from_millis(20)).await;

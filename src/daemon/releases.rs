@@ -3,7 +3,7 @@
 
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::model::{EnvSpec, ReleaseName};
@@ -21,25 +21,22 @@ const NAMED: usize = 10;
 /// It is not, in words; those that are there are named.
 pub async fn find(spec: &EnvSpec) -> Result<(), String> {
     let spec = spec.clone();
-    let looked = tokio::task::spawn_blocking(move || look(&spec));
-    match tokio::time::timeout(WITHIN, looked).await {
-        Ok(Ok(found)) => found,
-        Ok(Err(_)) | Err(_) => {
-            Err(format!("the folder of the releases does not answer within {} s", WITHIN.as_secs()))
-        }
-    }
+    let found = beside(move || look(&spec)).await;
+    found.unwrap_or_else(|| {
+        Err(format!("the folder of the releases does not answer within {} s", WITHIN.as_secs()))
+    })
 }
 
-/// Whether the release of `spec` is no more; of one that cannot be looked at that is not known.
-pub async fn is_gone(spec: &EnvSpec) -> bool {
-    let (base, path) = (spec.base.clone(), spec.release_folder());
-    let looked = tokio::task::spawn_blocking(move || {
-        path.is_some_and(|path| {
-            let found = files::folder_beneath(&base, &path);
-            found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
-        })
-    });
-    tokio::time::timeout(WITHIN, looked).await.is_ok_and(|looked| looked.unwrap_or(false))
+/// Whether a release, a folder below `base`, is no more; of one that cannot be looked at that is not known.
+pub async fn is_gone(base: PathBuf, release: PathBuf) -> bool {
+    let looked = beside(move || files::folder_beneath(&base, &release)).await;
+    matches!(looked, Some(Err(error)) if error.kind() == io::ErrorKind::NotFound)
+}
+
+/// Beside the runner's own thread, and in bounded time.
+async fn beside<T: Send + 'static>(look: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let looked = tokio::task::spawn_blocking(look);
+    tokio::time::timeout(WITHIN, looked).await.ok()?.ok()
 }
 
 fn look(spec: &EnvSpec) -> Result<(), String> {

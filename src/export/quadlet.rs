@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::quote::{podman_variable, systemd_word};
+use super::systemd::{milliseconds, unit_section};
 use super::{Export, File, Source, shown, whole_seconds};
 use crate::model::RestartPolicy;
 
@@ -37,17 +38,9 @@ fn unit(source: &Source<'_>) -> String {
          #   install -m 644 {name}.container /etc/containers/systemd/\n\
          #   install -m 600 {name}.container.env /etc/\n\
          #   swrun delete {name} && systemctl daemon-reload && systemctl start {name}\n\n\
-         [Unit]\nDescription={name}\nWants=network-online.target\nAfter=network-online.target\n"
+         {}",
+        unit_section(spec)
     );
-    let restart = &spec.restart;
-    let _ = match restart.give_up_after {
-        0 => writeln!(text, "StartLimitIntervalSec=0"),
-        count => writeln!(
-            text,
-            "StartLimitIntervalSec={}ms\nStartLimitBurst={count}",
-            restart.within.as_millis()
-        ),
-    };
     text.push_str("\n[Container]\n");
     let mut set = |key: &str, value: &str| {
         let _ = writeln!(text, "{key}={value}");
@@ -100,12 +93,13 @@ fn unit(source: &Source<'_>) -> String {
     arguments.extend(spec.identity.groups.iter().map(|group| format!("--group-add={group}")));
     set("PodmanArgs", &arguments.join(" "));
     text.push_str("\n[Service]\n");
+    let restart = &spec.restart;
     let policy = match restart.policy {
         RestartPolicy::Always => "always",
         RestartPolicy::OnFailure => "on-failure",
         RestartPolicy::Never => "no",
     };
-    let _ = writeln!(text, "Restart={policy}\nRestartSec={}ms", restart.first_delay.as_millis());
+    let _ = writeln!(text, "Restart={policy}\nRestartSec={}", milliseconds(restart.first_delay));
     let _ = writeln!(text, "TimeoutStopSec={}", whole_seconds(spec.stop.grace) + 10);
     text.push_str("\n[Install]\nWantedBy=multi-user.target\n");
     text

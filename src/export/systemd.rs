@@ -79,17 +79,10 @@ fn unit(source: &Source<'_>) -> String {
          #   install -m 644 {name}.service /etc/systemd/system/\n\
          #   install -m 600 {name}.env /etc/\n\
          {user}#   swrun delete {name} && systemctl daemon-reload && systemctl enable --now {name}\n\n\
-         [Unit]\nDescription={name}\nWants=network-online.target\nAfter=network-online.target\n"
+         {}",
+        unit_section(spec)
     );
     let restart = &spec.restart;
-    let _ = match restart.give_up_after {
-        0 => writeln!(text, "StartLimitIntervalSec=0"),
-        count => writeln!(
-            text,
-            "StartLimitIntervalSec={}\nStartLimitBurst={count}",
-            seconds(restart.within)
-        ),
-    };
     text.push_str("\n[Service]\n");
     let mut set = |key: &str, value: &str| {
         let _ = writeln!(text, "{key}={value}");
@@ -123,11 +116,11 @@ fn unit(source: &Source<'_>) -> String {
         }
         RestartPolicy::Never => set("Restart", "no"),
     }
-    set("RestartSec", &seconds(restart.first_delay));
+    set("RestartSec", &milliseconds(restart.first_delay));
     set("KillMode", "mixed");
     set("KillSignal", &spec.stop.signal.to_string());
     // 0 would be for ever.
-    set("TimeoutStopSec", &seconds(spec.stop.grace.max(std::time::Duration::from_millis(1))));
+    set("TimeoutStopSec", &milliseconds(spec.stop.grace.max(std::time::Duration::from_millis(1))));
     limits(spec, &mut set);
     places(source, &mut set);
     text.push_str(WALLS);
@@ -137,6 +130,21 @@ fn unit(source: &Source<'_>) -> String {
     }
     text.push_str("\n[Install]\nWantedBy=multi-user.target\n");
     text
+}
+
+/// When it is started, and how often in a row: of every unit, Quadlet's too.
+pub fn unit_section(spec: &EnvSpec) -> String {
+    let limit = match spec.restart.give_up_after {
+        0 => "StartLimitIntervalSec=0".to_owned(),
+        count => format!(
+            "StartLimitIntervalSec={}\nStartLimitBurst={count}",
+            milliseconds(spec.restart.within)
+        ),
+    };
+    format!(
+        "[Unit]\nDescription={}\nWants=network-online.target\nAfter=network-online.target\n{limit}\n",
+        spec.name
+    )
 }
 
 fn limits(spec: &EnvSpec, set: &mut impl FnMut(&str, &str)) {
@@ -201,6 +209,7 @@ fn command(source: &Source<'_>) -> String {
     line.join(" ")
 }
 
-fn seconds(time: std::time::Duration) -> String {
+/// As systemd's settings take a time.
+pub fn milliseconds(time: std::time::Duration) -> String {
     format!("{}ms", time.as_millis())
 }

@@ -314,7 +314,11 @@ pub fn start_watched(
     keeps: &[BorrowedFd<'_>],
 ) -> io::Result<(Child, OwnedFd)> {
     let log = File::from(io::stderr().as_fd().try_clone_to_owned()?);
-    let mut child = start("/proc/self/exe".as_ref(), arguments, log, keeps)?;
+    watched(start("/proc/self/exe".as_ref(), arguments, log, keeps)?)
+}
+
+/// A child and a descriptor that is readable when it has ended; one that cannot be watched is ended.
+fn watched(mut child: Child) -> io::Result<(Child, OwnedFd)> {
     match process(&child) {
         Ok(process) => Ok((child, process)),
         Err(error) => {
@@ -358,15 +362,8 @@ pub fn start_heard(
             Ok(rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?)
         });
     }
-    let mut child = command.stdout(says.try_clone()?).stderr(says).spawn()?;
-    match process(&child) {
-        Ok(process) => Ok(Heard { child, process, said }),
-        Err(error) => {
-            child.kill()?;
-            child.wait()?;
-            Err(error)
-        }
-    }
+    let (child, process) = watched(command.stdout(says.try_clone()?).stderr(says).spawn()?)?;
+    Ok(Heard { child, process, said })
 }
 
 /// Lets another program take this process's place, with its own variables but for those whose names `drops`, and

@@ -202,9 +202,7 @@ async fn tidy(
     }
     let mut gone = Vec::new();
     for name in old {
-        let old =
-            EnvSpec { release: Some(Release { name: name.clone(), why: None }), ..spec.clone() };
-        if releases::is_gone(&old).await {
+        if releases::is_gone(spec.base.clone(), rules.releases.join(name.as_str())).await {
             gone.push(name);
         }
     }
