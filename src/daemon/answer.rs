@@ -1,26 +1,21 @@
 //! Answers to requests: who may, what is known, and the orders.
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::registry::{Entry, Runner};
 use super::show::{one, show, ticket};
-use super::{adhoc, evict, glance, host, orders, past, renew, saved};
-use crate::formats::{memory_file, spec_file};
-use crate::host::landlock_lacks;
+use super::status::{REPORT_WITHIN, environment, status};
+use super::{adhoc, evict, orders, past, renew, saved};
+use crate::formats::spec_file;
 use crate::model::{
-    CpuStatus, EnvName, EnvSpec, EnvironmentStatus, LeakStatus, MemoryStatus, Phase, PidsStatus,
-    PortLine, PortStatus, PortsDocument, RunnerStatus, STATUS_SCHEMA, StatusDocument, Wanted,
+    EnvName, EnvSpec, EnvironmentStatus, PortLine, PortStatus, PortsDocument, Wanted,
 };
 use crate::policy::access::{Class, Peer, is_allowed};
 use crate::wire::ask::{AdHoc, Answer, Ask, Order, Outcome, Refusal};
-use crate::wire::keep::{Full, Reply, Request};
-
-/// How long a monitor may take to report; after that its numbers are unknown.
-pub const REPORT_WITHIN: Duration = Duration::from_secs(1);
+use crate::wire::keep::{Reply, Request};
 
 /// Sends all answers to `ask` but the last, and returns that.
 pub async fn answer(
@@ -208,7 +203,7 @@ fn select(
     Ok(selected)
 }
 
-fn target_of(runner: &Rc<Runner>, entry: &Rc<Entry>) -> Option<String> {
+pub fn target_of(runner: &Rc<Runner>, entry: &Rc<Entry>) -> Option<String> {
     let known = entry.known.borrow().as_ref().map(|known| known.target.clone());
     // One whose profile has an error keeps the word that operators use for it.
     known.unwrap_or_else(|| saved_spec(runner, &entry.name)?.target)
@@ -216,7 +211,7 @@ fn target_of(runner: &Rc<Runner>, entry: &Rc<Entry>) -> Option<String> {
 
 /// What an environment without a profile file is called by the end of its name: `prod` means "backend-prod" as long as
 /// nothing else is called so.
-fn understood_target(runner: &Rc<Runner>, entry: &Rc<Entry>) -> Option<String> {
+pub fn understood_target(runner: &Rc<Runner>, entry: &Rc<Entry>) -> Option<String> {
     let is_ad_hoc = entry.known.borrow().as_ref().is_some_and(|known| known.is_ad_hoc);
     let target = entry.name.target().filter(|_| is_ad_hoc)?;
     let is_taken = runner.entries().iter().any(|other| {
@@ -421,132 +416,4 @@ async fn resting_ports(runner: &Rc<Runner>, entry: &Rc<Entry>) -> Vec<PortLine> 
         line
     };
     status.ports.iter().map(line).collect()
-}
-
-async fn status(runner: &Rc<Runner>, entries: Vec<Rc<Entry>>) -> StatusDocument {
-    let mut reports = JoinSet::new();
-    for entry in entries {
-        let runner = Rc::clone(runner);
-        reports.spawn_local(async move { environment(&runner, &entry).await });
-    }
-    let mut environments: Vec<EnvironmentStatus> = reports.join_all().await;
-    environments.sort_by(|a, b| a.name.cmp(&b.name));
-    let landlock = crate::sys::landlock::version();
-    let degraded = runner.walls.degraded().into_iter();
-    let degraded = degraded.chain(landlock_lacks(landlock)).chain(runner.driver.degraded());
-    StatusDocument {
-        schema: STATUS_SCHEMA,
-        runner: RunnerStatus {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            pid: std::process::id(),
-            uptime_s: runner.since.elapsed().as_secs(),
-            cgroup: runner.driver.kind().to_owned(),
-            landlock,
-            degraded: degraded.collect(),
-        },
-        host: host::status(),
-        environments,
-    }
-}
-
-async fn report(entry: &Rc<Entry>) -> Option<Full> {
-    let link = entry.connection()?;
-    match tokio::time::timeout(REPORT_WITHIN, link.ask(Request::Report)).await {
-        Ok(Some(Reply::Report(full))) => Some(*full),
-        _ => None,
-    }
-}
-
-pub async fn environment(runner: &Rc<Runner>, entry: &Rc<Entry>) -> EnvironmentStatus {
-    let full = report(entry).await;
-    let (has_file, on_disk) = glance::look(entry);
-    let digest_now = entry.known.borrow().as_ref().map(|known| known.digest.clone());
-    let mut status = match full {
-        Some(full) => {
-            *entry.group.borrow_mut() = Some(full.cgroup);
-            let mut status = full.status;
-            let digest = on_disk.or(digest_now);
-            status.changed = digest.is_some_and(|digest| digest != full.profile_digest);
-            status
-        }
-        None => without_monitor(runner, entry),
-    };
-    status.wanted = *entry.wanted.borrow();
-    status.no_profile = !has_file;
-    status.target = status.target.or_else(|| understood_target(runner, entry));
-    status
-}
-
-/// What is known of an environment that no monitor keeps, or whose monitor does not answer.
-fn without_monitor(runner: &Rc<Runner>, entry: &Rc<Entry>) -> EnvironmentStatus {
-    let view = entry.seen();
-    let wanted = *entry.wanted.borrow();
-    let spec = entry.known.borrow().as_ref().and_then(|known| known.spec.clone());
-    let spec = spec.or_else(|| saved_spec(runner, &entry.name));
-    // The keeper of one that has just died may not have said so yet.
-    let is_there = view.is_connected && entry.connection().is_some_and(|link| link.is_open());
-    let brief = view.brief.as_ref().filter(|_| is_there);
-    let (state, reason) = match (brief, wanted) {
-        (Some(brief), _) => (brief.phase, Some("its monitor does not answer".to_owned())),
-        (None, Wanted::Stopped) => (Phase::Stopped, None),
-        (None, Wanted::Online) if view.is_unit_stopped => {
-            let text = format!(
-                "its unit was stopped by systemctl; \"swrun start {}\" or a boot starts it",
-                entry.name
-            );
-            (Phase::Stopped, Some(text))
-        }
-        (None, Wanted::Online) => match view.trouble {
-            Some(why) => (Phase::Backoff, Some(why)),
-            None => (Phase::Starting, Some("its monitor is being started".to_owned())),
-        },
-    };
-    let limits = spec.as_ref().map(|spec| &spec.limits);
-    let instances = spec.as_ref().map_or(1, |spec| u64::from(spec.instances));
-    // What its last monitor left; none is the beginning.
-    let left = memory_file::look(&runner.places.memory_of(&entry.name)).unwrap_or_default();
-    let resting = if runner.walls.stands() { "reserved" } else { "closed" };
-    EnvironmentStatus {
-        name: entry.name.to_string(),
-        target: target_of(runner, entry),
-        user: spec.as_ref().map_or_else(|| "?".to_owned(), |spec| spec.identity.user.clone()),
-        state,
-        wanted,
-        reason,
-        pid: brief.and_then(|brief| brief.pid),
-        monitor_pid: None,
-        instances: Vec::new(),
-        ports: spec
-            .iter()
-            .flat_map(|spec| &spec.ports)
-            .map(|port| PortStatus {
-                port: port.port,
-                proto: port.proto,
-                // Without a monitor nothing of it runs; else it is not known.
-                state: brief.is_none().then(|| resting.to_owned()),
-            })
-            .collect(),
-        blocked_by: None,
-        restarts: brief.map_or(left.restarts, |brief| brief.restarts),
-        unstable: 0,
-        last_exit: left.last_exit,
-        next_try_ms: None,
-        uptime_s: None,
-        memory: MemoryStatus {
-            max: limits.map(|limits| limits.memory_max * instances),
-            high: limits.and_then(|limits| limits.memory_high).map(|high| high * instances),
-            ..MemoryStatus::default()
-        },
-        cpu: CpuStatus {
-            limit_percent: limits.and_then(|limits| limits.cpu_percent).map(f64::from),
-            ..CpuStatus::default()
-        },
-        pids: PidsStatus { current: None, max: limits.map(|limits| u64::from(limits.pids)) },
-        leak: LeakStatus::unknown(),
-        changed: false,
-        no_profile: false,
-        release: spec
-            .filter(|spec| spec.deploy.is_some())
-            .and_then(|_| runner.releases(&entry.name).in_use().cloned()),
-    }
 }

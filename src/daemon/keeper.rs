@@ -199,6 +199,7 @@ async fn serve(entry: &Entry, socket: OwnedFd) {
         }
         match news {
             News::Changed(brief) => entry.view.send_modify(|view| view.brief = Some(*brief)),
+            News::Standing(full) => *entry.standing.borrow_mut() = Some(full),
             News::Hold(cookie, socket) => {
                 let before = socket.and_then(|s| entry.sockets.borrow_mut().insert(cookie, s));
                 close(before.into_iter());
@@ -211,6 +212,7 @@ async fn serve(entry: &Entry, socket: OwnedFd) {
     };
     connection.serve(on_news).await;
     *entry.link.borrow_mut() = None;
+    *entry.standing.borrow_mut() = None;
     // A monitor that ends closes its connections before its listener: one that was made between the
     // two hears nothing, and the last word of the one before stands.
     entry.view.send_modify(|view| {

@@ -8,7 +8,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::sys::{channel, readiness};
-use crate::wire::keep::{Brief, Call, Message, Reply, Request};
+use crate::wire::keep::{Brief, Call, Full, Message, Reply, Request};
 
 /// The asking end; cheap to copy.
 #[derive(Debug, Clone)]
@@ -45,6 +45,8 @@ impl Link {
 pub enum News {
     /// Something changed.
     Changed(Box<Brief>),
+    /// All of it, as it is now.
+    Standing(Box<Full>),
     /// A listening socket to keep for the next monitor.
     Hold(u64, Option<OwnedFd>),
     /// Sockets that are to be kept no more.
@@ -80,6 +82,7 @@ impl Connection {
                     match guard.try_io(|socket| channel::receive(socket.get_ref().as_fd())) {
                         Ok(Ok(Some(message))) => match serde_json::from_slice(&message.bytes) {
                             Ok(Message::Changed(brief)) => on_news(News::Changed(Box::new(brief))),
+                            Ok(Message::Standing(full)) => on_news(News::Standing(full)),
                             Ok(Message::Hold { cookie }) => {
                                 let socket = message.descriptors.into_iter().next();
                                 on_news(News::Hold(cookie, socket));

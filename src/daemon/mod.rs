@@ -29,6 +29,7 @@ mod security;
 mod server;
 mod show;
 mod state;
+mod status;
 mod wall;
 
 use std::os::fd::AsFd as _;

@@ -22,7 +22,7 @@ use crate::cgroup::Driver;
 use crate::formats::spec_file;
 use crate::model::{EnvName, Places, Port, Wanted};
 use crate::policy::releases::Releases;
-use crate::wire::keep::Brief;
+use crate::wire::keep::{Brief, Full};
 
 /// The runner.
 #[derive(Debug)]
@@ -81,6 +81,12 @@ pub struct Entry {
     pub view: watch::Sender<View>,
     /// The connection to its monitor.
     pub link: RefCell<Option<Link>>,
+    /// All that its monitor said of it last, unasked.
+    pub standing: RefCell<Option<Box<Full>>>,
+    /// When its monitor was asked last for a status, and whether it answered.
+    pub asked: Cell<Option<Instant>>,
+    /// See `asked`.
+    pub is_mute: Cell<bool>,
     /// Its group below the hierarchies' root, once a monitor said it.
     pub group: RefCell<Option<PathBuf>>,
     /// Copies of the listening sockets that its monitor holds: the next monitor gets them.
@@ -106,6 +112,9 @@ impl Entry {
             wanted: watch::Sender::new(wanted),
             view: watch::Sender::new(View::default()),
             link: RefCell::new(None),
+            standing: RefCell::new(None),
+            asked: Cell::new(None),
+            is_mute: Cell::new(false),
             group: RefCell::new(None),
             sockets: RefCell::default(),
             order: Mutex::new(()),

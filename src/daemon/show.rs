@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::rc::Rc;
 
-use super::answer::{REPORT_WITHIN, environment, hide_problems, refusal, saved_spec};
+use super::answer::{hide_problems, refusal, saved_spec};
 use super::orders;
 use super::registry::{Entry, Runner};
 use super::security::{self, Facts};
+use super::status::{REPORT_WITHIN, environment};
 use crate::cgroup::MemoryKinds;
 use crate::formats::journal;
 use crate::model::{EnvSpec, Resources};

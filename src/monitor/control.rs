@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::handover::one;
 use crate::sys::{channel, files};
-use crate::wire::keep::{Brief, Call, Message, Reply};
+use crate::wire::keep::{Brief, Call, Full, Message, Reply};
 
 /// The most connections at once: a runner, its successor, and a test.
 const MOST_CLIENTS: usize = 8;
@@ -35,6 +35,7 @@ pub struct Control {
     /// Connected since they were asked for last.
     newcomers: Vec<Client>,
     last: Option<Brief>,
+    standing: Option<Box<Full>>,
 }
 
 impl Control {
@@ -51,6 +52,7 @@ impl Control {
             newest: 0,
             newcomers: Vec::new(),
             last: None,
+            standing: None,
         })
     }
 
@@ -76,6 +78,7 @@ impl Control {
             newest: state.newest,
             newcomers: Vec::new(),
             last: None,
+            standing: None,
         })
     }
 
@@ -96,6 +99,9 @@ impl Control {
                 self.newest += 1;
                 self.clients.insert(self.newest, client);
                 self.newcomers.push(self.newest);
+                if let Some(standing) = self.standing.clone() {
+                    self.send(self.newest, &Message::Standing(standing), &[]);
+                }
                 if let Some(brief) = self.last.clone() {
                     self.send(self.newest, &Message::Changed(brief), &[]);
                 }
@@ -142,9 +148,23 @@ impl Control {
         self.send(client, &Message::Reply { id, reply }, &[]);
     }
 
+    /// Whether it has not been told yet.
+    pub fn is_news(&self, brief: &Brief) -> bool {
+        self.last.as_ref() != Some(brief)
+    }
+
+    /// Tells all, if it is news.
+    pub fn tell_standing(&mut self, full: Full) {
+        if self.standing.as_ref().is_none_or(|told| !told.is_as(&full)) {
+            let standing = Box::new(full);
+            self.tell_all(&Message::Standing(standing.clone()), &[]);
+            self.standing = Some(standing);
+        }
+    }
+
     /// Tells all, if it is news.
     pub fn tell(&mut self, brief: Brief) {
-        if self.last.as_ref() == Some(&brief) {
+        if !self.is_news(&brief) {
             return;
         }
         self.tell_all(&Message::Changed(brief.clone()), &[]);

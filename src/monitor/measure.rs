@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::run::Monitor;
-use crate::cgroup::{MemoryKinds, MemoryReading};
+use crate::cgroup::{CpuReading, MemoryKinds, MemoryReading};
 use crate::lifecycle::Event;
 use crate::model::{
     BlockedBy, CpuStatus, EnvironmentStatus, InstanceStatus, MemoryStatus, Phase, PidsStatus, Port,
@@ -28,6 +28,11 @@ pub struct Samples {
     cpu: [Option<(Duration, u64)>; 2],
     /// Kills at the ceiling of instances that are gone.
     dead_oom_kills: u64,
+    /// What was measured last, and whether that is other than before.
+    #[serde(skip)]
+    seen: Option<(MemoryKinds, CpuReading, Option<f64>)>,
+    #[serde(skip)]
+    is_news: bool,
 }
 
 impl Samples {
@@ -45,6 +50,23 @@ impl Samples {
     /// monitor was faster than the kernel's own choice (v1).
     pub fn add_dead(&mut self, reading: &MemoryReading, is_breach: bool) {
         self.dead_oom_kills += reading.oom_kills.unwrap_or(0).max(u64::from(is_breach));
+    }
+
+    /// Whether a sample since the last call found something else than the one before it: of one that sleeps none does, and
+    /// nobody is told the same again.
+    pub fn take_news(&mut self) -> bool {
+        std::mem::take(&mut self.is_news)
+    }
+
+    fn see(&mut self, now: Duration, memory: MemoryKinds, cpu: CpuReading) {
+        let seen = Some((memory, cpu, self.cpu_percent(now, cpu.usage_us)));
+        self.is_news |= self.seen != seen;
+        self.seen = seen;
+    }
+
+    /// Something changed that no sample sees.
+    fn note_news(&mut self) {
+        self.is_news = true;
     }
 
     fn add_cpu(&mut self, now: Duration, usage_us: Option<u64>) {
@@ -81,7 +103,6 @@ impl Monitor {
         }
         let is_close = self.look_at_listeners();
         let cpu = self.driver.cpu(&self.base);
-        self.samples.add_cpu(now, cpu.usage_us);
         let limits = &self.spec.limits;
         let mut pause = ceiling::SAMPLE_EVERY;
         let mut kinds = Vec::with_capacity(self.running.len());
@@ -106,9 +127,13 @@ impl Monitor {
             pause = ceiling::SAMPLE_CLOSE_EVERY;
         }
         let memory = MemoryKinds::total(&kinds);
+        self.samples.see(now, memory, cpu);
+        self.samples.add_cpu(now, cpu.usage_us);
         self.remember(now, &memory, cpu, pause <= ceiling::SAMPLE_CLOSE_EVERY);
-        self.judge_if_due(now, is_high);
-        self.samples.next = Some(now + pause);
+        if self.judge_if_due(now, is_high) {
+            self.samples.note_news();
+        }
+        self.samples.next = Some(ceiling::next_sample_at(now, pause, std::process::id()));
     }
 
     /// Everything about the environment, measured now.
@@ -170,7 +195,12 @@ impl Monitor {
             no_profile: false,
             release: self.release(),
         };
-        Full { status, cgroup: self.base.clone(), profile_digest: self.spec.profile_digest.clone() }
+        Full {
+            status,
+            cgroup: self.base.clone(),
+            profile_digest: self.spec.profile_digest.clone(),
+            at_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
+        }
     }
 
     fn memory_of(&self, id: u32) -> MemoryStatus {

@@ -19,8 +19,11 @@ impl Monitor {
         self.environment.is_reloading() || self.rehearsal.is_some()
     }
 
-    pub(super) fn take_calls(&mut self) {
-        for (client, call, with) in self.control.calls() {
+    /// Answers and does what is asked; `true` if nothing was but reports.
+    pub(super) fn take_calls(&mut self) -> bool {
+        let calls = self.control.calls();
+        let was_only_asked = calls.iter().all(|(_, call, _)| call.request == Request::Report);
+        for (client, call, with) in calls {
             match call.request {
                 Request::Report => {
                     let now = clock::monotonic();
@@ -80,6 +83,7 @@ impl Monitor {
                 }
             }
         }
+        was_only_asked
     }
 
     /// Tries the spec as it is now, before anything is torn down.

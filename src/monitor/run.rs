@@ -121,14 +121,17 @@ impl Monitor {
     pub(super) fn run(mut self) -> Result<Self, String> {
         // Without systemd there is nobody to tell.
         let _ = sd_notify::notify(&[NotifyState::Ready]);
+        let mut is_settled = false;
         loop {
-            self.settle();
-            self.hand_over_if_quiet();
-            if self.is_ending && self.environment.is_empty() && self.rehearsal.is_none() {
-                break;
+            if !is_settled {
+                self.settle();
+                self.hand_over_if_quiet();
+                if self.is_ending && self.environment.is_empty() && self.rehearsal.is_none() {
+                    break;
+                }
             }
             let woken = self.wait().map_err(|e| format!("could not wait for events: {e}"))?;
-            self.take(&woken);
+            is_settled = self.take(&woken);
         }
         self.logs.end_packer();
         self.end_telling();
@@ -168,7 +171,12 @@ impl Monitor {
             if self.is_dirty {
                 self.save();
             }
-            self.control.tell(self.brief());
+            let brief = self.brief();
+            if self.samples.take_news() || self.control.is_news(&brief) {
+                let full = self.report();
+                self.control.tell_standing(full);
+            }
+            self.control.tell(brief);
             self.listen_to_refusals();
             if !self.is_ending {
                 let next = self.environment.next_id();
@@ -336,9 +344,10 @@ impl Monitor {
     }
 
     /// Turns what woke the monitor into events. Within one round the output of an instance comes
-    /// before its report and that before its end, as `sources` lists them.
-    fn take(&mut self, woken: &[Source]) {
-        let mut is_control_done = false;
+    /// before its report and that before its end, as `sources` lists them. `true` if all is as it was, and nothing due: it
+    /// was only asked, as by each `swrun status`, which is to cost little.
+    fn take(&mut self, woken: &[Source]) -> bool {
+        let (mut is_control_done, mut was_only_asked) = (false, false);
         for source in woken {
             match *source {
                 Source::Signals => self.take_signals(),
@@ -346,7 +355,7 @@ impl Monitor {
                 Source::Control if is_control_done => {}
                 Source::Control => {
                     is_control_done = true;
-                    self.take_calls();
+                    was_only_asked = self.take_calls();
                 }
                 Source::Out(id) => self.pump(id, Output::Out),
                 Source::Err(id) => self.pump(id, Output::Err),
@@ -364,9 +373,15 @@ impl Monitor {
                 Source::Init(id) => self.take_end(id),
             }
         }
+        let is_only_control = woken.iter().all(|source| *source == Source::Control);
+        let is_due = || self.next_due().is_some_and(|at| at <= clock::monotonic());
+        if was_only_asked && is_only_control && self.pending.is_empty() && !is_due() {
+            return true;
+        }
         self.look_at_what_is_due();
         self.look_at_probe();
         self.look_at_first_probes();
+        false
     }
 
     fn take_signals(&mut self) {

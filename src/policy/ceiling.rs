@@ -31,6 +31,19 @@ pub fn next_sample(current: Option<u64>, memory_high: Option<u64>, memory_max: u
     }
 }
 
+/// The moment of the next sample, `pause` after `now` or a little earlier, on a monotonic clock that all share. There are
+/// ten moments in each pause, and whose `place` ends with the same digit looks at the same one: monitors that wake together
+/// find the kernel's code and the program's in the caches, and not all wake at once.
+#[must_use]
+pub fn next_sample_at(now: Duration, pause: Duration, place: u32) -> Duration {
+    let pause = pause.as_nanos().max(10);
+    let own = pause / 10 * u128::from(place % 10);
+    // The first one after `now` that is `own` beside a multiple of the pause.
+    let turn = (now.as_nanos() + pause - own) / pause;
+    let nanos = u64::try_from(turn * pause + own).unwrap_or(u64::MAX);
+    Duration::from_nanos(nanos)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -41,6 +54,26 @@ mod tests {
         assert!(!is_over_soft(Some(100), Some(100)));
         assert!(!is_over_soft(None, Some(100)), "unknown decides nothing");
         assert!(!is_over_soft(Some(u64::MAX), None), "off unless set");
+    }
+
+    #[test]
+    fn each_looks_in_its_own_tenth_and_keeps_to_it() {
+        let ms = Duration::from_millis;
+        for (place, pause) in (0..25).flat_map(|p| [(p, SAMPLE_EVERY), (p, SAMPLE_CLOSE_EVERY)]) {
+            let mut now = ms(12_345);
+            for _ in 0..3 {
+                let at = next_sample_at(now, pause, place);
+                assert!(at > now && at <= now + pause, "{place}: {at:?}");
+                assert_eq!(
+                    at.as_nanos() % pause.as_nanos(),
+                    (pause / 10 * (place % 10)).as_nanos()
+                );
+                // Woken late, it keeps its place.
+                assert_eq!(next_sample_at(at + ms(90), pause, place), at + pause);
+                now = at;
+            }
+        }
+        assert_eq!(next_sample_at(ms(0), SAMPLE_EVERY, 20), SAMPLE_EVERY);
     }
 
     #[test]

@@ -53,6 +53,9 @@ pub enum Message {
     },
     /// Something changed.
     Changed(Brief),
+    /// All of it, whenever something changed or was measured anew: of hundreds of environments the runner shows this, and
+    /// wakes nobody. It comes before the `Changed` of the same change.
+    Standing(Box<Full>),
     /// Keep the listening socket that is with this message, for the next monitor.
     Hold {
         /// The kernel's own number of it.
@@ -90,6 +93,39 @@ pub struct Full {
     pub cgroup: PathBuf,
     /// The digest of the profile that it runs with.
     pub profile_digest: String,
+    /// When this was so, in milliseconds on the monotonic clock.
+    #[serde(default)]
+    pub at_ms: u64,
+}
+
+impl Full {
+    /// The same `later`, on the same clock: what counts up or down goes on.
+    #[must_use]
+    pub fn at(&self, later: u64) -> Self {
+        let passed = later.saturating_sub(self.at_ms);
+        let mut full = self.clone();
+        full.at_ms = self.at_ms + passed;
+        let up = full.status.instances.iter_mut().map(|one| &mut one.uptime_s);
+        for uptime in up.chain([&mut full.status.uptime_s]) {
+            *uptime = uptime.map(|seconds| seconds + passed / 1000);
+        }
+        full.status.next_try_ms = full.status.next_try_ms.map(|pause| pause.saturating_sub(passed));
+        full
+    }
+
+    /// Whether it says the same as `other`, but for what counts by itself.
+    #[must_use]
+    pub fn is_as(&self, other: &Self) -> bool {
+        let still = |full: &Self| {
+            let mut full = full.clone();
+            full.at_ms = 0;
+            full.status.next_try_ms = None;
+            full.status.uptime_s = None;
+            full.status.instances.iter_mut().for_each(|one| one.uptime_s = None);
+            full
+        };
+        still(self) == still(other)
+    }
 }
 
 /// What an order waits for.
