@@ -102,34 +102,38 @@ fn every_command_is_one_that_the_program_takes() {
     );
 }
 
-/// Pages with commands that no machine runs word for word, and the tests that do what they show.
-const SHOWN: [(&str, &str); 8] = [
-    ("README.md", "tests/vm/units/run"),
-    ("benches/README.md", "benches"),
-    ("docs/deploy.md", "tests/deploy.rs"),
-    ("docs/from-pm2.md", "tests/import.rs"),
-    ("docs/moving-on.md", "tests/export.rs"),
-    ("docs/nginx.md", "tests/nginx.rs"),
-    ("docs/page.md", "tests/web.rs"),
-    ("docs/prometheus/README.md", "tests/metrics.rs"),
-];
-
+/// In the virtual machine: all of a page, or each of its blocks by its number.
 #[test]
-fn every_page_with_commands_is_run() {
-    let machine = read(Path::new("tests/vm/units/run"));
-    let line = machine.lines().find(|line| line.starts_with("for page in ")).expect("a loop");
-    let run: BTreeSet<&str> = line.split_whitespace().map(|word| word.trim_matches(';')).collect();
+fn every_block_of_commands_is_run() {
+    let machine = read(Path::new("tests/vm/units/pages"));
+    let looped = machine.lines().find(|line| line.starts_with("for page in ")).expect("a loop");
+    let looped: BTreeSet<&str> = looped.split([' ', ';']).collect();
+    let mut count = 0;
     for page in pages() {
-        let has_commands = read(&page).contains("\n```sh\n");
         let name = page.to_str().expect("a plain path");
-        let stem = page.file_stem().and_then(|stem| stem.to_str()).expect("a plain name");
-        let shown = SHOWN.iter().find(|(page, _)| *page == name);
-        if let Some((_, test)) = shown {
-            assert!(top().join(test).exists(), "{test} runs {name}");
-        } else if has_commands {
-            assert!(run.contains(stem), "{name} is run by tests/vm/units/run");
+        let called = match name.strip_prefix("docs/") {
+            Some(rest) => format!("\"$docs/{rest}\""),
+            None => format!("/payload/{name}"),
+        };
+        let is_said = |after: &str| {
+            let words = format!(" {called}{after}");
+            machine
+                .lines()
+                .any(|line| line.ends_with(&words) || line.contains(&format!("{words} ")))
+        };
+        let stem = name.strip_prefix("docs/").and_then(|name| name.strip_suffix(".md"));
+        let is_whole = stem.is_some_and(|stem| looped.contains(stem))
+            || is_said(" || failed=1")
+            || machine.lines().any(|line| line.ends_with(&format!("/payload/page {called}")));
+        for block in 1..=read(&page).matches("\n```sh\n").count() {
+            count += 1;
+            let is_run = is_whole
+                || is_said(&format!(" {block}"))
+                || machine.contains(&format!("(show {called} sh {block})"));
+            assert!(is_run, "block {block} of {name} is run by tests/vm/units/pages");
         }
     }
+    assert!(count > 20, "only {count}: the blocks are not found");
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod bed;
 #[path = "common/kernel.rs"]
 mod kernel;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;
@@ -113,6 +114,35 @@ fn the_numbers_are_those_of_the_status() {
     if let (Some(before), Some(after)) = (before, after) {
         assert!(after > before, "{before}, then {after}");
     }
+
+    // Each series has the name that its page says, and nobody's is missing there.
+    let page = include_str!("../docs/prometheus/README.md");
+    let mut said = BTreeSet::new();
+    let mut stem = String::new();
+    for row in page.lines().filter(|line| line.starts_with("| `swrun_")) {
+        for name in row.split('`').skip(1).step_by(2).filter(|name| name.contains('_')) {
+            let name = name.split('{').next().unwrap_or(name);
+            let name = match name.strip_prefix('_') {
+                Some(rest) => format!("{stem}_{rest}"),
+                None => name.to_owned(),
+            };
+            stem = name.splitn(3, '_').take(2).collect::<Vec<_>>().join("_");
+            said.insert(name.trim_end_matches("_total").to_owned());
+        }
+    }
+    let typed: BTreeSet<String> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
+        .map(str::to_owned)
+        .collect();
+    let untold: Vec<&String> = typed.difference(&said).collect();
+    assert_eq!(untold, Vec::<&String>::new(), "docs/prometheus/README.md does not have it");
+    // Without a limit, a soft one, or a leak.
+    let unknown =
+        ["limit_ratio", "throttled_seconds", "ceiling_seconds", "per_hour", "soft_limit_bytes"];
+    let is_known = |name: &&String| !unknown.iter().any(|end| name.ends_with(end));
+    let missing: Vec<&String> = said.difference(&typed).filter(is_known).collect();
+    assert_eq!(missing, Vec::<&String>::new(), "{text}");
 
     // As those read it for whom it is.
     if let Some(python) =

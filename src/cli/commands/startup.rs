@@ -1,5 +1,6 @@
 //! `swrun startup`, `unstartup`: whether the runner is started at boot, by systemd. What was wanted is back then.
 
+use std::io;
 use std::path::Path;
 
 use crate::cli::exit::{Ended, Exit, Failure};
@@ -9,16 +10,29 @@ use crate::sys::command;
 /// The runner's unit.
 const UNIT: &str = "swrun.service";
 
+/// Whether systemd has booted this host (`sd_booted(3)`).
+pub fn is_systemds() -> bool {
+    Path::new("/run/systemd/system").is_dir()
+}
+
+/// What `systemctl VERB` does to the runner's unit.
+///
+/// # Errors
+/// In its words, or it could not be run.
+pub fn systemctl_runner(verb: &str) -> io::Result<String> {
+    command::run("systemctl", &[verb, "--quiet", UNIT])
+}
+
 /// Enables it, or disables it; what is done is shown, and done again it changes nothing.
 pub fn run(enable: bool, output: &mut Output) -> Ended {
-    if !Path::new("/run/systemd/system").is_dir() {
+    if !is_systemds() {
         return Err(Failure::failed(
             "this host was not booted by systemd: let its init start \"swrun daemon\" at boot",
         ));
     }
     let verb = if enable { "enable" } else { "disable" };
     output.line(&format!("systemctl {verb} {UNIT}"))?;
-    command::run("systemctl", &[verb, "--quiet", UNIT]).map_err(|error| {
+    systemctl_runner(verb).map_err(|error| {
         Failure::failed(format!("{error} (are the units of swrun installed, and is this root?)"))
     })?;
     let state = match command::run("systemctl", &["is-enabled", UNIT]) {

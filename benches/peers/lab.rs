@@ -1,0 +1,209 @@
+//! Where it is measured: a folder, programs, and everybody who can take part.
+
+use std::cell::Cell;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::common::bed;
+use crate::manager::{Job, Manager, Peer};
+use crate::managers;
+use crate::result::{Row, Run};
+
+pub struct Lab {
+    pub root: PathBuf,
+    peers: Vec<(Box<dyn Peer>, String)>,
+    missing: Vec<(String, String)>,
+    next: Cell<u32>,
+}
+
+/// A manager that runs, and whose.
+pub struct Guest {
+    pub name: &'static str,
+    pub manager: Box<dyn Manager>,
+}
+
+/// Express, 20 ms a request or at once.
+const EXPRESS: &str = "
+const app = require('express')();
+const born = process.hrtime.bigint() + '\\n';
+app.get('/', (request, response) => response.send(born));
+app.get('/slow', (request, response) => setTimeout(() => response.send(born), 20));
+const kept = [];
+app.get('/leak', () => { for (;;) kept.push(Buffer.alloc(1 << 20, 1)); });
+const server = app.listen(process.env.PORT, '127.0.0.1');
+for (const signal of ['SIGTERM', 'SIGINT']) process.on(signal, () => {
+  require('net').Server.prototype.close.call(server, () => process.exit(0));
+  setTimeout(() => server.closeIdleConnections(), 500).unref();
+});
+";
+
+impl Lab {
+    pub fn new() -> Self {
+        bed::netns::enter();
+        let root = std::env::temp_dir().join(format!("swrun-peers-{}", std::process::id()));
+        fs::create_dir_all(&root).expect("a temporary folder");
+        fs::set_permissions(&root, fs::Permissions::from_mode(0o755)).expect("our own folder");
+        let only = std::env::var("SWRUN_PEERS_ONLY").unwrap_or_default();
+        let (mut peers, mut missing) = (Vec::new(), Vec::new());
+        for peer in managers::all() {
+            if !only.is_empty() && !only.split(',').any(|name| name == peer.name()) {
+                continue;
+            }
+            match peer.version() {
+                Ok(version) => peers.push((peer, version)),
+                Err(why) => missing.push((peer.name().to_owned(), why)),
+            }
+        }
+        let program = root.join("server");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers/server.c");
+        if let Some(built) = std::env::var_os("SWRUN_PEERS_SERVER") {
+            fs::copy(built, &program).expect("what was built elsewhere");
+        } else {
+            let built = Command::new("cc")
+                .args(["-static", "-O2", "-o"])
+                .args([&program, &source])
+                .status();
+            assert!(built.is_ok_and(|status| status.success()), "cc: install gcc and libc6-dev");
+        }
+        Self { root, peers, missing, next: Cell::new(0) }
+    }
+
+    /// An empty one, with everybody who can take part.
+    pub fn run(&self, work: &str) -> Run {
+        let line = |mut command: Command| {
+            let output = command.output().expect("it is there");
+            String::from_utf8_lossy(&output.stdout).trim().to_owned()
+        };
+        let git = |words: &[&str]| {
+            let mut command = Command::new("git");
+            command.args(["-C", env!("CARGO_MANIFEST_DIR")]).args(words);
+            command
+        };
+        let commit = std::env::var("SWRUN_PEERS_COMMIT")
+            .unwrap_or_else(|_| line(git(&["describe", "--always", "--dirty", "--abbrev=10"])));
+        let mut date = Command::new("date");
+        date.arg("+%F");
+        let mut kernel = Command::new("uname");
+        kernel.arg("-r");
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        let named =
+            |(peer, version): &(Box<dyn Peer>, String)| (peer.name().to_owned(), version.clone());
+        Run {
+            work: work.to_owned(),
+            commit,
+            host: format!("Linux {}, {cpus} CPUs", line(kernel)),
+            date: line(date),
+            peers: self.peers.iter().map(named).collect(),
+            missing: self.missing.clone(),
+            rows: Vec::new(),
+        }
+    }
+
+    fn number(&self) -> u32 {
+        self.next.set(self.next.get() + 1);
+        self.next.get()
+    }
+
+    /// Everybody, each with a manager of its own that has nothing to do yet.
+    pub fn guests(&self) -> Vec<Guest> {
+        self.peers.iter().map(|(peer, _)| self.guest(peer.as_ref())).collect()
+    }
+
+    /// One after the other, for what would be disturbed by the others.
+    pub fn each(&self, mut what: impl FnMut(Guest)) {
+        for (peer, _) in &self.peers {
+            what(self.guest(peer.as_ref()));
+        }
+    }
+
+    fn guest(&self, peer: &dyn Peer) -> Guest {
+        let folder = self.root.join(format!("manager-{}", self.number()));
+        fs::create_dir_all(&folder).expect("our own folder");
+        Guest { name: peer.name(), manager: peer.up(&folder) }
+    }
+
+    fn job(&self, name: &str) -> Job {
+        let number = self.number();
+        let home = self.root.join(format!("job-{number}"));
+        fs::create_dir_all(&home).expect("our own folder");
+        Job {
+            name: name.to_owned(),
+            home,
+            port: bed::free_port(),
+            command: Vec::new(),
+            ceiling: None,
+            uid: 190_000 + number,
+        }
+    }
+
+    /// The small program; `words` follow its port.
+    pub fn small(&self, name: &str, words: &[&str]) -> Job {
+        let mut job = self.job(name);
+        let program = job.home.join("server");
+        fs::copy(self.root.join("server"), &program).expect("our own folder");
+        job.command = vec![program.display().to_string(), job.port.to_string()];
+        job.command
+            .extend(words.iter().map(|word| word.replace("HOME", &job.home.display().to_string())));
+        own(&job);
+        job
+    }
+
+    /// Express.
+    pub fn express(&self, name: &str) -> Job {
+        let mut job = self.job(name);
+        let modules = crate::peers_folder().join("express/node_modules");
+        let copied = Command::new("cp").arg("-a").arg(modules).arg(&job.home).status();
+        assert!(copied.is_ok_and(|status| status.success()));
+        let script = job.home.join("index.js");
+        fs::write(&script, EXPRESS).expect("our own folder");
+        let which = std::env::var("PATH").unwrap_or_default();
+        let node = which.split(':').map(|folder| Path::new(folder).join("node"));
+        let node = node.into_iter().find(|path| path.exists()).expect("node is installed");
+        job.command = vec![node.display().to_string(), script.display().to_string()];
+        own(&job);
+        job
+    }
+
+    pub fn end(&self) {
+        fs::remove_dir_all(&self.root).expect("our own folder");
+    }
+}
+
+fn own(job: &Job) {
+    chown(&job.home, Some(job.uid), Some(job.uid)).expect("root may");
+    fs::set_permissions(&job.home, fs::Permissions::from_mode(0o755)).expect("our own folder");
+}
+
+/// Adds a sample to the row of a figure, which is made where it is new.
+pub fn add(run: &mut Run, figure: &str, peer: &str, sample: f64) {
+    let found = run.rows.iter_mut().find(|row| row.figure == figure && row.peer == peer);
+    match found {
+        Some(row) => row.samples.push(sample),
+        None => run.rows.push(Row {
+            figure: figure.to_owned(),
+            peer: peer.to_owned(),
+            samples: vec![sample],
+            note: String::new(),
+        }),
+    }
+}
+
+/// Says something about a figure of a peer, or that it has none.
+pub fn note(run: &mut Run, figure: &str, peer: &str, text: &str) {
+    match run.rows.iter_mut().find(|row| row.figure == figure && row.peer == peer) {
+        Some(row) => row.note = text.to_owned(),
+        None => run.rows.push(Row {
+            figure: figure.to_owned(),
+            peer: peer.to_owned(),
+            samples: Vec::new(),
+            note: text.to_owned(),
+        }),
+    }
+}
+
+/// Milliseconds since a moment.
+pub fn ms(since: std::time::Instant) -> f64 {
+    since.elapsed().as_secs_f64() * 1e3
+}

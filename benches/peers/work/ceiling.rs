@@ -1,0 +1,80 @@
+use std::fs;
+use std::time::{Duration, Instant};
+
+use super::rounds;
+use crate::lab::{Lab, add, note};
+use crate::manager::Job;
+use crate::result::Run;
+
+const CEILING: u64 = 100 << 20;
+const LONGEST: Duration = Duration::from_secs(45);
+
+/// Everybody in turn: by how much, and for how long.
+pub fn measure(lab: &Lab, run: &mut Run) {
+    for (path, whose) in [("/leak", "the program itself"), ("/leak-child", "a child of it")] {
+        let (over, time) =
+            (format!("{whose}: most over it, MiB"), format!("{whose}: to its end, s"));
+        lab.each(|mut guest| {
+            if guest.name == "PM2, cluster" {
+                return guest.manager.end();
+            }
+            let has_one = matches!(guest.name, "swrun" | "PM2" | "systemd");
+            if !has_one {
+                note(run, &over, guest.name, "has no ceiling");
+                note(run, &time, guest.name, "has no ceiling");
+                return guest.manager.end();
+            }
+            let mut job = lab.small("leaks", &[]);
+            job.ceiling = Some(CEILING);
+            guest.manager.add(&job);
+            job.answers_anew("");
+            for _ in 0..rounds(3) {
+                let born = job.answers_anew("");
+                let _ = job.ask(path);
+                match leak(&job) {
+                    Some((most, seconds)) => {
+                        add(run, &over, guest.name, most);
+                        add(run, &time, guest.name, seconds);
+                        job.answers_anew(if path == "/leak" { &born } else { "" });
+                    }
+                    None => {
+                        note(run, &over, guest.name, "was never ended (45 s, 900 MiB)");
+                        note(run, &time, guest.name, "was never ended (45 s, 900 MiB)");
+                        break;
+                    }
+                }
+            }
+            guest.manager.end();
+            job.processes().into_iter().for_each(crate::manager::kill);
+        });
+    }
+}
+
+/// MiB over the ceiling at most, and seconds until all that leaked is gone; `None` when it went on.
+fn leak(job: &Job) -> Option<(f64, f64)> {
+    let (begun, mut most, mut since) = (Instant::now(), 0, None);
+    loop {
+        let used: u64 = job.processes().into_iter().map(anonymous).sum();
+        most = most.max(used);
+        if used > CEILING && since.is_none() {
+            since = Some(Instant::now());
+        }
+        if begun.elapsed() > LONGEST {
+            return None;
+        }
+        // It took most of it, and what is there now is small again.
+        if most > CEILING / 2 && used < CEILING / 4 {
+            let seconds = since.map_or(0.0, |since| since.elapsed().as_secs_f64());
+            return Some((most.saturating_sub(CEILING) as f64 / f64::from(1 << 20), seconds));
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// `RssAnon` of a process, in bytes (proc_pid_status(5)).
+fn anonymous(pid: u32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+    let number = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    number.unwrap_or(0) << 10
+}

@@ -1,0 +1,115 @@
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::idle::on_cpu;
+use super::rounds;
+use crate::lab::{Lab, add, note};
+use crate::manager::{Verb, ok};
+use crate::result::Run;
+
+const LINES: u64 = 1_000_000;
+const LONGEST: Duration = Duration::from_secs(90);
+
+/// One after the other.
+pub fn measure(lab: &Lab, run: &mut Run) {
+    let names = [
+        "first to last line, s",
+        "lines lost",
+        "CPU of the manager, s",
+        "peak of the manager's memory (RSS), MiB",
+    ];
+    lab.each(|mut guest| {
+        if guest.name == "PM2, cluster" {
+            return guest.manager.end();
+        }
+        for round in 0..rounds(3) {
+            let job = lab.small(&format!("lines{round}"), &[&LINES.to_string(), "HOME/go"]);
+            guest.manager.add(&job);
+            std::thread::sleep(Duration::from_millis(1500));
+            let log = guest.manager.log(&job);
+            let own = guest.manager.own();
+            for pid in &own {
+                // The peak from here on (proc_pid_clear_refs(5)).
+                let _ = fs::write(format!("/proc/{pid}/clear_refs"), "5");
+            }
+            let busy = || own.iter().map(|pid| on_cpu(*pid)).sum::<f64>();
+            let (before, begun) = (busy(), Instant::now());
+            fs::write(job.home.join("go"), "").expect("ours");
+            let mut kept = 0;
+            while kept < LINES && begun.elapsed() < LONGEST {
+                std::thread::sleep(Duration::from_millis(2));
+                kept = if ends_with_last(&log) { count(&log) } else { 0 };
+            }
+            let seconds = begun.elapsed().as_secs_f64();
+            kept = kept.max(count(&log));
+            let peak: f64 = own.iter().map(|pid| peak(*pid)).sum();
+            if kept < LINES {
+                note(run, names[0], guest.name, "not all within 90 s");
+            } else {
+                add(run, names[0], guest.name, seconds);
+            }
+            for (name, value) in
+                names[1..].iter().zip([(LINES - kept) as f64, busy() - before, peak])
+            {
+                add(run, name, guest.name, value);
+            }
+            if let Some(stop) = guest.manager.order(Verb::Stop, &job) {
+                ok(stop);
+            }
+            let _ = fs::remove_file(&log);
+        }
+        guest.manager.end();
+    });
+}
+
+fn peak(pid: u32) -> f64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let number = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
+    number.unwrap_or(0.0) / 1024.0
+}
+
+/// Whether the last line of all has been written.
+fn ends_with_last(log: &Path) -> bool {
+    use std::os::unix::fs::FileExt as _;
+    let Ok(file) = fs::File::open(log) else { return false };
+    let size = file.metadata().map_or(0, |found| found.len());
+    let mut end = [0; 100];
+    let is_there = size >= 100 && file.read_exact_at(&mut end, size - 100).is_ok();
+    is_there && end.starts_with(format!("{LINES:010}").as_bytes())
+}
+
+/// Lines of the log, of its older files and of those that were packed; each whole.
+fn count(log: &Path) -> u64 {
+    let folder = log.parent().expect("a folder");
+    let is_runit = log.file_name().is_some_and(|name| name == "current");
+    let start = log.file_name().and_then(|name| name.to_str()).expect("plain").to_owned();
+    let files = fs::read_dir(folder).into_iter().flatten().flatten();
+    files
+        .filter(|entry| {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            name.starts_with(&start) || is_runit && name.starts_with('@')
+        })
+        .map(|entry| {
+            let bytes = fs::read(entry.path()).unwrap_or_default();
+            let text = if bytes.starts_with(&[0x1f, 0x8b]) { unpack(&bytes) } else { bytes };
+            text.split(|byte| *byte == b'\n').filter(|line| is_whole(line)).count() as u64
+        })
+        .sum()
+}
+
+fn unpack(bytes: &[u8]) -> Vec<u8> {
+    use std::io::Read as _;
+    let mut text = Vec::new();
+    let _ = flate2::read::MultiGzDecoder::new(bytes).read_to_end(&mut text);
+    text
+}
+
+/// A line's own text is at its end, whatever a manager puts before it.
+fn is_whole(line: &[u8]) -> bool {
+    line.len() >= 99
+        && line[line.len() - 89..].iter().all(|byte| *byte == b'x')
+        && line[line.len() - 99..line.len() - 89].iter().all(u8::is_ascii_digit)
+}

@@ -1,0 +1,45 @@
+use std::time::Duration;
+
+use super::rounds;
+use crate::lab::{Lab, add};
+use crate::manager::{comes, kill};
+use crate::result::Run;
+
+const JOBS: usize = 3;
+
+/// One after the other: the manager is killed, and started again as the host would.
+pub fn measure(lab: &Lab, run: &mut Run) {
+    lab.each(|mut guest| {
+        let is_cluster = guest.name == "PM2, cluster";
+        let jobs: Vec<_> = (0..JOBS)
+            .map(|number| {
+                let name = format!("job{number}");
+                if is_cluster { lab.express(&name) } else { lab.small(&name, &[]) }
+            })
+            .collect();
+        guest.manager.add_all(&jobs);
+        jobs.iter().for_each(|job| drop(job.answers_anew("")));
+        let count = || jobs.iter().map(|job| job.processes().len()).sum::<usize>();
+        for _ in 0..rounds(3) {
+            let processes = count();
+            let serving = || jobs.iter().filter(|job| job.ask("/").is_ok()).count() as f64;
+            kill(guest.manager.main());
+            std::thread::sleep(Duration::from_secs(1));
+            add(run, "serving a second later, of 3", guest.name, serving());
+            guest.manager.again();
+            comes(Duration::from_secs(5), || serving() as usize == JOBS && count() == processes);
+            std::thread::sleep(Duration::from_secs(1));
+            add(run, "serving once it is back, of 3", guest.name, serving());
+            let more = count().saturating_sub(processes);
+            add(run, "processes too many", guest.name, more as f64);
+            // Whose programs it forgot: they cannot be told from new ones any more.
+            if serving() as usize != JOBS || more > 0 {
+                break;
+            }
+        }
+        guest.manager.end();
+        for job in &jobs {
+            job.processes().into_iter().for_each(kill);
+        }
+    });
+}

@@ -1,0 +1,52 @@
+use std::process::Command;
+
+use super::rounds;
+use crate::lab::{Lab, add, note};
+use crate::manager::{Job, kill, until};
+use crate::result::Run;
+
+const FIGURE: &str = "Express, requests a second";
+const RATIO: &str = "ratio to the same program by hand";
+
+/// Everybody in turn, and each beside the same program by hand.
+pub fn measure(lab: &Lab, run: &mut Run) {
+    let mut guests = lab.guests();
+    let jobs: Vec<_> = guests
+        .iter_mut()
+        .map(|guest| {
+            let job = lab.express("express");
+            guest.manager.add(&job);
+            job.answers_anew("");
+            (guest.name, job)
+        })
+        .collect();
+    let bare = lab.express("bare");
+    let child = Command::new(&bare.command[0])
+        .args(&bare.command[1..])
+        .env("PORT", bare.port.to_string())
+        .spawn();
+    let mut child = child.expect("node is installed");
+    until("it listens", || bare.ask("/").is_ok());
+    wrk(&bare);
+    for _ in 0..rounds(7) {
+        for (name, job) in &jobs {
+            let (before, rate, after) = (wrk(&bare), wrk(job), wrk(&bare));
+            add(run, FIGURE, name, rate);
+            add(run, RATIO, name, rate / f64::midpoint(before, after));
+        }
+    }
+    note(run, FIGURE, "PM2, cluster", "of two processes");
+    kill(child.id());
+    child.wait().expect("ours");
+    guests.iter_mut().for_each(|guest| guest.manager.end());
+}
+
+/// On the second CPU; what it asks runs where the kernel likes.
+fn wrk(job: &Job) -> f64 {
+    let url = format!("http://127.0.0.1:{}/", job.port);
+    let output = crate::in_debian("usr/bin/wrk").args(["-t1", "-c64", "-d3s", &url]).output();
+    let output = output.expect("it is unpacked");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let line = text.lines().find_map(|line| line.strip_prefix("Requests/sec:"));
+    line.and_then(|number| number.trim().parse().ok()).unwrap_or_else(|| panic!("{text}"))
+}
