@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::common::bed;
-use crate::manager::{Job, Manager, Peer};
+use crate::manager::{Job, Manager, Peer, kill, processes};
 use crate::managers;
 use crate::result::{Row, Run};
 
@@ -42,6 +42,7 @@ for (const signal of ['SIGTERM', 'SIGINT']) process.on(signal, () => {
 impl Lab {
     pub fn new() -> Self {
         bed::netns::enter();
+        show_debian();
         let root = std::env::temp_dir().join(format!("swrun-peers-{}", std::process::id()));
         fs::create_dir_all(&root).expect("a temporary folder");
         fs::set_permissions(&root, fs::Permissions::from_mode(0o755)).expect("our own folder");
@@ -165,15 +166,46 @@ impl Lab {
         own(&job);
         job
     }
+}
 
-    pub fn end(&self) {
-        fs::remove_dir_all(&self.root).expect("our own folder");
+impl Drop for Lab {
+    /// Whatever a manager that was killed has left, its runsv too: by where it is, and by what it was called with.
+    fn drop(&mut self) {
+        let root = self.root.to_str().expect("a plain path").to_owned();
+        let is_of_it = |pid: &u32| {
+            let is_called = |words: &[String]| words.iter().any(|word| word.contains(&root));
+            let is_there =
+                fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|at| at.starts_with(&root));
+            is_there || processes(is_called).contains(pid)
+        };
+        // Each end may be the start of another.
+        while let Some(pid) = processes(|_| true).into_iter().find(is_of_it) {
+            kill(pid);
+        }
+        let _ = fs::remove_dir_all(&self.root);
     }
 }
 
 fn own(job: &Job) {
     chown(&job.home, Some(job.uid), Some(job.uid)).expect("root may");
     fs::set_permissions(&job.home, fs::Permissions::from_mode(0o755)).expect("our own folder");
+}
+
+/// Shows the unpacked programs of Debian beside the host's own, to this process and its children alone: some call one another
+/// by their paths.
+fn show_debian() {
+    use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).expect("root may");
+    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    mount_change("/", private).expect("a namespace of our own");
+    let root = crate::peers_folder().join("debian/root");
+    for folder in ["usr/bin", "usr/lib/x86_64-linux-gnu"] {
+        let option = format!("lowerdir={}/{folder}:/{folder}", root.display());
+        let option = std::ffi::CString::new(option).expect("a plain path");
+        let target = Path::new("/").join(folder);
+        mount("overlay", &target, "overlay", MountFlags::empty(), Some(option.as_c_str()))
+            .expect("overlayfs is there");
+    }
 }
 
 /// Adds a sample to the row of a figure, which is made where it is new.

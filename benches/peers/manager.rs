@@ -33,7 +33,9 @@ impl Job {
         let address = SocketAddr::from(([127, 0, 0, 1], self.port));
         let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
+        // In one piece: the small program reads once.
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes())?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         match answer.split_once("\r\n\r\n") {
@@ -57,7 +59,7 @@ impl Job {
     /// Its processes: what was started from its folder.
     pub fn processes(&self) -> Vec<u32> {
         let home = self.home.to_str().expect("a plain path");
-        processes(|words| words.iter().take(2).any(|word| word.starts_with(home)))
+        processes(|words| words.iter().take(2).any(|word| word.contains(home)))
     }
 }
 
@@ -100,18 +102,6 @@ pub trait Manager {
     fn main(&self) -> u32;
     /// Starts it again as the host would after a crash of it.
     fn again(&mut self);
-    /// Where its saved state lies, if it has one; then it knows the two below.
-    fn state(&self) -> Option<PathBuf> {
-        None
-    }
-    /// Ends everything, as a host that goes down.
-    fn shut_down(&mut self) {
-        unimplemented!("it has no saved state");
-    }
-    /// Starts what was wanted, as a host that comes up.
-    fn boot(&mut self) {
-        unimplemented!("it has no saved state");
-    }
     /// Where a job's standard output goes.
     fn log(&self, job: &Job) -> PathBuf;
     /// Ends it with all its jobs.

@@ -10,7 +10,8 @@ const WORKS: &[(&str, &str, &str)] = &[
         "crash",
         "Crash to serving again",
         "The app is killed with SIGKILL; the time is from before that signal to the first whole answer of another \
-      instance, asked for all the time over new connections. The small program is static and serves within 2 ms of its start.",
+      instance, asked for all the time over new connections. Nobody is told to pause before a restart (swrun's `first-delay`, 100 ms \
+      unless set, and systemd's `RestartSec` are 0). The small program is static and serves within 2 ms of its start.",
     ),
     (
         "commands",

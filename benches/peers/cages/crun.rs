@@ -14,6 +14,9 @@ impl Cage for Crun {
     }
 
     fn version(&self) -> Result<String, String> {
+        if Path::new("/sys/fs/cgroup/unified").exists() {
+            return Err("it refuses a host whose cgroups are hybrid".to_owned());
+        }
         debian("crun")
     }
 

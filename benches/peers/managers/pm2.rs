@@ -71,7 +71,9 @@ impl Manager for Running {
         if let Some(ceiling) = &ceiling {
             words.extend(["--max-memory-restart", ceiling]);
         }
-        words.push("--");
+        if job.command.len() > rest {
+            words.push("--");
+        }
         words.extend(job.command[rest..].iter().map(String::as_str));
         let mut command = self.pm2(&words);
         ok({
@@ -103,20 +105,6 @@ impl Manager for Running {
 
     fn again(&mut self) {
         ok(self.pm2(&["resurrect"]));
-    }
-
-    fn state(&self) -> Option<PathBuf> {
-        Some(self.home.join("dump.pm2"))
-    }
-
-    fn shut_down(&mut self) {
-        ok(self.pm2(&["kill"]));
-        // A second save would have left a copy of the first: one that was saved once has none.
-        let _ = fs::remove_file(self.home.join("dump.pm2.bak"));
-    }
-
-    fn boot(&mut self) {
-        let _ = self.pm2(&["resurrect"]).output();
     }
 
     fn log(&self, job: &Job) -> PathBuf {

@@ -142,11 +142,12 @@ impl Manager for Running {
     }
 }
 
-/// What descends from it and is a program of its package.
+/// What descends from it and is a program of runit or s6.
 pub fn own_of(main: u32) -> Vec<u32> {
     let is_own = |pid: &u32| {
         let exe = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
-        exe.starts_with(crate::peers_folder().join("debian"))
+        let name = exe.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        ["runsvdir", "runsv", "svlogd", "s6-svscan", "s6-supervise", "s6-log"].contains(&name)
     };
     descendants(main).into_iter().filter(is_own).collect()
 }

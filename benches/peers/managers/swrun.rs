@@ -49,9 +49,21 @@ impl Running {
         let port = job.port;
         let text = format!(
             "ports = [{port}]\n[env]\nPORT = \"{port}\"\n[limits]\nmemory-max = \"{ceiling}M\"\n\
-             [logs]\nkeep = 1000\ntotal-max = \"1G\""
+             [restart]\nfirst-delay = \"0s\"\n[logs]\nkeep = 1000\ntotal-max = \"1G\""
         );
         self.bed().profile(&app, &words, &text);
+    }
+
+    /// Ends everything, as a host that goes down.
+    pub fn shut_down(&mut self) {
+        let bed = self.0.as_mut().expect("it has not ended");
+        bed.ok(&["kill"]);
+        bed.wait_for_daemon();
+    }
+
+    /// Starts what was wanted, as a host that comes up.
+    pub fn boot(&mut self) {
+        self.0.as_mut().expect("it has not ended").daemon();
     }
 
     fn bed(&self) -> &Bed {
@@ -96,20 +108,6 @@ impl Manager for Running {
         let bed = self.0.as_mut().expect("it has not ended");
         bed.kill_daemon();
         bed.daemon();
-    }
-
-    fn state(&self) -> Option<PathBuf> {
-        Some(self.bed().root().join("var/lib/swrun/state.json"))
-    }
-
-    fn shut_down(&mut self) {
-        let bed = self.0.as_mut().expect("it has not ended");
-        bed.ok(&["kill"]);
-        bed.wait_for_daemon();
-    }
-
-    fn boot(&mut self) {
-        self.0.as_mut().expect("it has not ended").daemon();
     }
 
     fn log(&self, job: &Job) -> PathBuf {

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::rounds;
 use crate::lab::{Lab, add};
-use crate::manager::{comes, kill};
+use crate::manager::{Job, kill};
 use crate::result::Run;
 
 const JOBS: usize = 3;
@@ -27,11 +27,13 @@ pub fn measure(lab: &Lab, run: &mut Run) {
             std::thread::sleep(Duration::from_secs(1));
             add(run, "serving a second later, of 3", guest.name, serving());
             guest.manager.again();
-            comes(Duration::from_secs(5), || serving() as usize == JOBS && count() == processes);
-            std::thread::sleep(Duration::from_secs(1));
+            std::thread::sleep(Duration::from_secs(5));
             add(run, "serving once it is back, of 3", guest.name, serving());
             let more = count().saturating_sub(processes);
             add(run, "processes too many", guest.name, more as f64);
+            jobs.iter().flat_map(Job::processes).for_each(kill);
+            std::thread::sleep(Duration::from_secs(5));
+            add(run, "serving after each was killed, of 3", guest.name, serving());
             // Whose programs it forgot: they cannot be told from new ones any more.
             if serving() as usize != JOBS || more > 0 {
                 break;

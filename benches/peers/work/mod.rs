@@ -10,7 +10,6 @@ mod idle;
 mod lines;
 mod load;
 mod manager;
-mod state;
 mod throughput;
 
 use crate::lab::Lab;
@@ -28,7 +27,6 @@ pub const ALL: &[(&str, How)] = &[
     ("lines", lines::measure),
     ("manager", manager::measure),
     ("daemonised", daemonised::measure),
-    ("state", state::measure),
     ("throughput", throughput::measure),
     ("caged", caged::measure),
     ("growth", growth::measure),
