@@ -236,9 +236,12 @@ impl Monitor {
         Ok(sources.iter().zip(&polled).filter(|(_, p)| woken(p)).map(|((s, ..), _)| *s).collect())
     }
 
-    /// Until when a start has the machine to itself: what can wait a moment does.
+    /// Until when a start has the machine to itself: what can wait a moment does, until it listens.
     fn busy_until(&self) -> Option<Duration> {
-        let launching = self.running.values().filter(|running| launch_deadline(running).is_some());
+        let is_on_its_way = |running: &&Running| {
+            launch_deadline(running).is_some() || !running.missing_ports.is_empty()
+        };
+        let launching = self.running.values().filter(is_on_its_way);
         let end = launching.map(|running| running.launched + UNDISTURBED).max();
         end.filter(|end| *end > clock::monotonic())
     }
