@@ -30,9 +30,14 @@ pub struct Job {
 impl Job {
     /// The moment of its start as it says it itself; what answers with another was started anew.
     pub fn ask(&self, path: &str) -> std::io::Result<String> {
+        self.ask_within(path, PATIENCE)
+    }
+
+    /// The same, of one that may wait for ever: a connection to a port that nobody accepts on.
+    pub fn ask_within(&self, path: &str, time: Duration) -> std::io::Result<String> {
         let address = SocketAddr::from(([127, 0, 0, 1], self.port));
-        let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        let mut stream = TcpStream::connect_timeout(&address, time)?;
+        stream.set_read_timeout(Some(time))?;
         // In one piece: the small program reads once.
         let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes())?;

@@ -160,7 +160,9 @@ pub fn what_is_wrong(status: &EnvironmentStatus, now: Timestamp) -> Option<Strin
     parts.extend(status.reason.as_deref().map(|reason| clean(reason).into_owned()));
     let gets_worse = status.leak.verdict >= LeakVerdict::Suspected && is_running(status.state);
     parts.extend(gets_worse.then(|| format!("memory: {}", leak::sentence(&status.leak))));
-    if !is_as_wanted {
+    // What a monitor says of its pause is how the last one died, how often in a row, and when the next one comes.
+    let is_told = status.state == Phase::Backoff && status.reason.is_some();
+    if !is_as_wanted && !is_told {
         let deaths = (status.unstable > 0).then_some(status.unstable);
         parts.extend(deaths.map(|deaths| format!("deaths in a row: {deaths}")));
         let next_try = status.next_try_ms.map(Duration::from_millis);
@@ -229,7 +231,7 @@ pub(in crate::cli) mod tests {
         };
         let test = EnvironmentStatus {
             state: Phase::Backoff,
-            reason: Some("the app crashes".into()),
+            reason: Some("crash, exit code 1; 3 in a row, next try in 1s".into()),
             pid: None,
             restarts: 5,
             unstable: 3,
@@ -298,7 +300,7 @@ name          target   pid  state            uptime  restarts   cpu      memory 
 backend-dev   dev     4711  online, changed      1h         2     ?       ? / ?  3001   -
 backend-prod  prod    4711  online               1h         2  1.2%  92M / 512M  3002   memory-ceiling, 5m ago
 backend-test  test       -  backoff               -         5     -           -  3000   crash, exit code 1, 1s ago
-  the app crashes; deaths in a row: 3; next try in 1s; last exit: crash, exit code 1 (1s ago)
+  crash, exit code 1; 3 in a row, next try in 1s
 mailer        -          -  stopped               -         0     -           -  -      -"
         );
     }
@@ -312,7 +314,7 @@ name           pid  state            uptime  restarts   cpu      memory  ports
 backend-dev   4711  online, changed      1h         2     ?       ? / ?  3001
 backend-prod  4711  online               1h         2  1.2%  92M / 512M  3002
 backend-test     -  backoff               -         5     -           -  3000
-  the app crashes; deaths in a row: 3; next try in 1s; last exit: crash, exit...
+  crash, exit code 1; 3 in a row, next try in 1s
 mailer           -  stopped               -         0     -           -  -"
         );
     }
@@ -326,7 +328,7 @@ name          state            uptime
 backend-dev   online, changed      1h
 backend-prod  online               1h
 backend-test  backoff               -
-  the app crashes; deaths in a row: 3...
+  crash, exit code 1; 3 in a row, nex...
 mailer        stopped               -"
         );
     }
