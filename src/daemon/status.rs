@@ -24,6 +24,7 @@ pub const REPORT_WITHIN: Duration = Duration::from_secs(1);
 /// change at once, figures as of the last sample. Another part is asked each time, so that one that hangs is found.
 const MOST_ASKED: usize = 32;
 
+/// Of the runner, the host and `entries`, sorted by name.
 pub async fn status(runner: &Rc<Runner>, entries: Vec<Rc<Entry>>) -> StatusDocument {
     let (asked, told) = split(entries);
     let mut reports = JoinSet::new();
