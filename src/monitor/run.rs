@@ -148,6 +148,8 @@ impl Monitor {
 
     /// Does what is due, until nothing is: then writes down and tells what changed.
     fn settle(&mut self) {
+        // Before an app is started: what it is refused in its first millisecond would be told to whom the port belongs.
+        self.listen_to_refusals();
         // Only those that are there now: a start that fails at once and without a pause must leave
         // room for signals and orders.
         for _ in 0..self.pending.len() {
@@ -163,10 +165,6 @@ impl Monitor {
         self.tell_holders();
         for event in self.refusals.due(clock::monotonic()) {
             self.write_event(None, event);
-        }
-        // Before it listens: an app may be refused something in its first millisecond.
-        if !self.running.values().any(is_launching) {
-            self.listen_to_refusals();
         }
         // A start would wait for the same locks of the kernel, and for a CPU.
         if self.busy_until().is_none() {
@@ -241,8 +239,9 @@ impl Monitor {
 
     /// Until when a start has the machine to itself: what can wait a moment does, until it listens.
     fn busy_until(&self) -> Option<Duration> {
-        let is_on_its_way =
-            |running: &&Running| is_launching(running) || !running.missing_ports.is_empty();
+        let is_on_its_way = |running: &&Running| {
+            launch_deadline(running).is_some() || !running.missing_ports.is_empty()
+        };
         let launching = self.running.values().filter(is_on_its_way);
         let end = launching.map(|running| running.launched + UNDISTURBED).max();
         end.filter(|end| *end > clock::monotonic())
@@ -443,10 +442,6 @@ const LAUNCHED_WITHIN: Duration = Duration::from_secs(30);
 pub(super) fn launch_deadline(running: &Running) -> Option<Duration> {
     let is_waited_for = running.app.is_none() && running.failure.is_none() && running.end.is_none();
     is_waited_for.then(|| running.launched + LAUNCHED_WITHIN)
-}
-
-fn is_launching(running: &Running) -> bool {
-    launch_deadline(running).is_some()
 }
 
 /// The rules of the state machine, out of the spec.

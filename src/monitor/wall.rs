@@ -110,7 +110,6 @@ impl Monitor {
         pids
     }
 
-    /// Once nothing waits for it.
     pub(super) fn listen_to_refusals(&mut self) {
         let Some(tenant) = &mut self.tenant else { return };
         if let Err(error) = tenant.listen_to_refusals()

@@ -47,8 +47,8 @@ impl Tenant {
         Self { wall, id, ring: None, owned, withheld: Vec::new(), reached: None }
     }
 
-    /// Has refusals told from here on. Not at once with `enter`: the kernel waits for a grace period of all
-    /// its CPUs, some 10 ms, before a map of maps has changed.
+    /// Has refusals told from here on. The kernel waits for a grace period of all its CPUs, some 10 ms, before a map of
+    /// maps has changed: once in a monitor's life, before its first start.
     ///
     /// # Errors
     /// bpf(2), mmap(2).
