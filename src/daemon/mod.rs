@@ -30,6 +30,7 @@ mod server;
 mod show;
 mod state;
 mod status;
+mod targets;
 mod wall;
 
 use std::os::fd::AsFd as _;

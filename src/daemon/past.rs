@@ -79,7 +79,7 @@ pub async fn history(
     let has_more = spans.len() > MOST_SPANS;
     spans.truncate(MOST_SPANS);
     let environment = entry.name.to_string();
-    let memory_max = super::answer::saved_spec(runner, &entry.name)
+    let memory_max = super::targets::saved_spec(runner, &entry.name)
         .map(|spec| spec.limits.memory_max * u64::from(spec.instances));
     Ok(Answer::History(Box::new(HistoryDocument {
         schema: 1,

@@ -3,9 +3,10 @@
 
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::cgroup::Driver;
+use crate::host::is_systemds;
 
 /// Says that this process was started inside a scope of its own.
 const MARK: &str = "SWRUN_SCOPE";
@@ -19,7 +20,7 @@ const LEAF: &str = "_runner";
 /// # Errors
 /// systemd-run could not be executed.
 pub fn enter_if_needed() -> Result<(), String> {
-    if !Path::new("/run/systemd/system").is_dir() || std::env::var_os(MARK).is_some() {
+    if !is_systemds() || std::env::var_os(MARK).is_some() {
         return Ok(());
     }
     let mut arguments: Vec<CString> = [

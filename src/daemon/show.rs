@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::rc::Rc;
 
-use super::answer::{hide_problems, refusal, saved_spec};
+use super::answer::{hide_problems, refusal};
 use super::orders;
 use super::registry::{Entry, Runner};
 use super::security::{self, Facts};
 use super::status::{REPORT_WITHIN, environment};
+use super::targets::saved_spec;
 use crate::cgroup::MemoryKinds;
 use crate::formats::journal;
 use crate::model::{EnvSpec, Resources};

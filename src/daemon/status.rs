@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
-use super::answer::{saved_spec, target_of, understood_target};
 use super::registry::{Entry, Runner};
+use super::targets::{saved_spec, target_of, understood_target};
 use super::{glance, host};
 use crate::formats::memory_file;
 use crate::host::landlock_lacks;
@@ -32,7 +32,7 @@ pub async fn status(runner: &Rc<Runner>, entries: Vec<Rc<Entry>>) -> StatusDocum
         let runner = Rc::clone(runner);
         reports.spawn_local(async move { environment(&runner, &entry).await });
     }
-    let now = u64::try_from(clock::monotonic().as_millis()).unwrap_or(u64::MAX);
+    let now = clock::millis(clock::monotonic());
     let last_told = |entry: &Rc<Entry>| {
         let full = entry.standing.borrow().as_ref().map(|full| full.at(now));
         complete(runner, entry, full)

@@ -10,6 +10,8 @@ pub mod setup;
 mod software;
 pub mod units;
 
+pub use software::is_systemds;
+
 use serde::Serialize;
 
 use crate::model::Places;

@@ -5,10 +5,15 @@ use std::path::{Path, PathBuf};
 use super::Finding;
 use crate::sys::command;
 
+/// Whether systemd is the first process, as sd_booted(3) finds out.
+#[must_use]
+pub fn is_systemds() -> bool {
+    Path::new("/run/systemd/system").is_dir()
+}
+
 /// Looks at what is installed.
 pub fn examine() -> Vec<Finding> {
-    // As sd_booted(3) finds out.
-    let is_systemd = Path::new("/run/systemd/system").is_dir();
+    let is_systemd = is_systemds();
     let version = is_systemd.then(systemd_version).flatten();
     vec![judge_systemd(is_systemd, version), judge_node(node_in_path().as_deref())]
 }

@@ -30,7 +30,7 @@ impl Monitor {
                 Action::Kill { id } => self.kill(id),
                 Action::Record { id, cause } => self.record(id, cause),
                 Action::Pause { delay } => {
-                    let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+                    let delay_ms = clock::millis(delay);
                     self.write_event(None, EventKind::Backoff { delay_ms });
                 }
                 // Of several the kernel chooses, and only among all.

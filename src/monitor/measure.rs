@@ -8,8 +8,8 @@ use super::run::Monitor;
 use crate::cgroup::{CpuReading, MemoryKinds, MemoryReading};
 use crate::lifecycle::Event;
 use crate::model::{
-    BlockedBy, CpuStatus, EnvironmentStatus, InstanceStatus, MemoryStatus, Phase, PidsStatus, Port,
-    PortStatus, Protocol, Ready, format_duration,
+    BlockedBy, CpuStatus, EnvironmentStatus, InstanceStatus, LeakStatus, MemoryStatus, Phase,
+    PidsStatus, Port, PortStatus, Protocol, Ready, format_duration,
 };
 use crate::policy::ceiling;
 use crate::sys::clock;
@@ -30,7 +30,7 @@ pub struct Samples {
     dead_oom_kills: u64,
     /// What was measured last, and whether that is other than before.
     #[serde(skip)]
-    seen: Option<(MemoryKinds, CpuReading, Option<f64>)>,
+    seen: Option<(MemoryKinds, CpuReading, Option<f64>, LeakStatus)>,
     #[serde(skip)]
     is_news: bool,
 }
@@ -58,15 +58,10 @@ impl Samples {
         std::mem::take(&mut self.is_news)
     }
 
-    fn see(&mut self, now: Duration, memory: MemoryKinds, cpu: CpuReading) {
-        let seen = Some((memory, cpu, self.cpu_percent(now, cpu.usage_us)));
+    fn see(&mut self, now: Duration, memory: MemoryKinds, cpu: CpuReading, leak: &LeakStatus) {
+        let seen = Some((memory, cpu, self.cpu_percent(now, cpu.usage_us), leak.clone()));
         self.is_news |= self.seen != seen;
         self.seen = seen;
-    }
-
-    /// Something changed that no sample sees.
-    fn note_news(&mut self) {
-        self.is_news = true;
     }
 
     fn add_cpu(&mut self, now: Duration, usage_us: Option<u64>) {
@@ -127,12 +122,10 @@ impl Monitor {
             pause = ceiling::SAMPLE_CLOSE_EVERY;
         }
         let memory = MemoryKinds::total(&kinds);
-        self.samples.see(now, memory, cpu);
         self.samples.add_cpu(now, cpu.usage_us);
         self.remember(now, &memory, cpu, pause <= ceiling::SAMPLE_CLOSE_EVERY);
-        if self.judge_if_due(now, is_high) {
-            self.samples.note_news();
-        }
+        self.judge_if_due(now, is_high);
+        self.samples.see(now, memory, cpu, self.past.leak());
         self.samples.next = Some(ceiling::next_sample_at(now, pause, std::process::id()));
     }
 
@@ -174,7 +167,7 @@ impl Monitor {
             next_try_ms: self
                 .environment
                 .next_try()
-                .map(|at| u64::try_from(at.saturating_sub(now).as_millis()).unwrap_or(u64::MAX)),
+                .map(|at| clock::millis(at.saturating_sub(now))),
             uptime_s: instances
                 .iter()
                 .filter(|instance| instance.state == Phase::Online)
@@ -199,7 +192,7 @@ impl Monitor {
             status,
             cgroup: self.base.clone(),
             profile_digest: self.spec.profile_digest.clone(),
-            at_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
+            at_ms: clock::millis(now),
         }
     }
 

@@ -171,15 +171,15 @@ impl Monitor {
     }
 
     /// Judges the history when it is time: a verdict that gets worse is an event, and a leak may be met by a reload.
-    pub(super) fn judge_if_due(&mut self, now: Duration, is_close: bool) -> bool {
+    pub(super) fn judge_if_due(&mut self, now: Duration, is_close: bool) {
         let pause = if is_close { JUDGE_CLOSE_EVERY } else { JUDGE_EVERY };
         if now < self.past.judge_at.min(self.past.judged_at + pause) {
-            return false;
+            return;
         }
         (self.past.judged_at, self.past.judge_at) = (now, now + pause);
         let wall = clock::wall_millis() / 1000;
         if self.past.history.is_none() {
-            return false;
+            return;
         }
         let looks = match Past::looks(&self.places.history(&self.name), wall) {
             Ok(looks) => looks,
@@ -187,7 +187,7 @@ impl Monitor {
                 self.past.leak = LeakStatus::unknown();
                 let text = format!("its history could not be read: {error}");
                 self.write_event(None, EventKind::Warning { text });
-                return true;
+                return;
             }
         };
         let ceiling = self.spec.limits.memory_max * u64::from(self.spec.instances);
@@ -209,7 +209,6 @@ impl Monitor {
         drop(looks);
         // As at a start: no harm where it fails.
         let _ = memory::give_back();
-        true
     }
 
     fn reload_for_leak(&mut self) {

@@ -11,6 +11,12 @@ pub fn monotonic() -> Duration {
     to_duration(clock_gettime(ClockId::Monotonic))
 }
 
+/// A time in whole milliseconds; one of more than 64 bits is the longest.
+#[must_use]
+pub fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Milliseconds since 1970, UTC.
 #[must_use]
 pub fn wall_millis() -> u64 {

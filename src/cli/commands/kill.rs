@@ -4,9 +4,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::cli::commands::order;
-use crate::cli::commands::startup::{is_systemds, systemctl_runner};
+use crate::cli::commands::startup::systemctl_runner;
 use crate::cli::exit::Ended;
 use crate::cli::output::Output;
+use crate::host::is_systemds;
 use crate::model::Places;
 use crate::sys::files;
 use crate::wire::ask::Ask;

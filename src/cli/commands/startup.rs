@@ -1,19 +1,14 @@
 //! `swrun startup`, `unstartup`: whether the runner is started at boot, by systemd. What was wanted is back then.
 
 use std::io;
-use std::path::Path;
 
 use crate::cli::exit::{Ended, Exit, Failure};
 use crate::cli::output::Output;
+use crate::host::is_systemds;
 use crate::sys::command;
 
 /// The runner's unit.
 const UNIT: &str = "swrun.service";
-
-/// Whether systemd has booted this host (`sd_booted(3)`).
-pub fn is_systemds() -> bool {
-    Path::new("/run/systemd/system").is_dir()
-}
 
 /// What `systemctl VERB` does to the runner's unit.
 ///

@@ -10,6 +10,7 @@ use rustix::fs::MemfdFlags;
 use super::own_program;
 use crate::cli::exit::Failure;
 use crate::formats::clean::clean;
+use crate::host::is_systemds;
 use crate::model::{EnvSpec, Places};
 use crate::profile::{self, HostFacts, Source};
 use crate::sys::command::{self, Bounds};
@@ -61,7 +62,7 @@ pub fn evaluate(places: &Places, file: &Path, user: Option<&str>) -> Result<Stri
     let spec = spec(places, file, user).map_err(failed)?;
     let mark = format!("swrun-{:016x}-", number().map_err(|e| failed(e.to_string()))?);
     let folder = Folder::make().map_err(|e| failed(format!("could not make a folder: {e}")))?;
-    let is_units = Path::new("/run/systemd/system").is_dir();
+    let is_units = is_systemds();
     let mut command = spec.command.clone();
     command.extend([file.to_string_lossy().into_owned(), mark.clone()]);
     let ticket = Ticket {

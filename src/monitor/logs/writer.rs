@@ -119,7 +119,7 @@ impl LogFile {
 
     /// When it is to be put aside for its age, in milliseconds since 1970.
     pub fn old_at(&self, rules: &LogRules) -> Option<u64> {
-        let age = u64::try_from(rules.rotate_age?.as_millis()).unwrap_or(u64::MAX);
+        let age = clock::millis(rules.rotate_age?);
         Some(self.begun?.saturating_add(age))
     }
 
