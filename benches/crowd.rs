@@ -14,6 +14,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use common::bed::{self, Bed};
+use common::process::{kib, on_cpu};
 use common::{ROUNDS, Series, Stamped, build, head, now, row};
 use screen::Screen;
 
@@ -100,20 +101,14 @@ fn memory(bed: &Bed, count: usize) {
     let mut sum = 0;
     for role in ROLES {
         let pids: Vec<u32> = all.iter().filter(|own| own.role == role).map(|own| own.pid).collect();
-        let [pss, anon, file] = ["Pss:", "Pss_Anon:", "Pss_File:"]
-            .map(|field| pids.iter().map(|pid| rollup(*pid, field)).sum::<u64>());
+        let [pss, anon, file] = ["Pss:", "Pss_Anon:", "Pss_File:"].map(|field| {
+            pids.iter().map(|pid| kib(*pid, "smaps_rollup", field).expect("it runs")).sum::<u64>()
+        });
         println!("| {role} | {} | {pss} | {anon} | {file} |", pids.len());
         sum += pss;
     }
     let bound = (4 + count) * 1024;
     println!("| all, bound {bound} | {} | {sum} | | |", all.len());
-}
-
-fn rollup(pid: u32, field: &str) -> u64 {
-    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).expect("it runs");
-    let line = text.lines().find_map(|line| line.strip_prefix(field));
-    let number = line.and_then(|line| line.split_whitespace().next());
-    number.and_then(|number| number.parse().ok()).expect("the kernel has the field")
 }
 
 /// CPU time that all processes of swrun's took while nobody asked for anything.
@@ -154,10 +149,4 @@ fn monit(bed: &Bed, time: Duration) {
     screen.end();
     let share = used / time.as_secs_f64() * 100.0;
     println!("\n`swrun monit`, four frames a second: {share:.2} % of one CPU (bound 2)");
-}
-
-/// Nanoseconds on a CPU (Linux, Documentation/scheduler/sched-stats.rst, `/proc/PID/schedstat`).
-fn on_cpu(pid: u32) -> u64 {
-    let text = fs::read_to_string(format!("/proc/{pid}/schedstat")).expect("it runs");
-    text.split(' ').next().and_then(|number| number.parse().ok()).expect("three numbers")
 }

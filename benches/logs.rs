@@ -4,11 +4,12 @@
 mod common;
 
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::bed::{Bed, processes_of};
+use common::process::{kib, on_cpu};
 use common::{Series, text};
 
 const LINES: u64 = 1_000_000;
@@ -23,34 +24,14 @@ fn main() {
     bed.end();
 }
 
-fn build(bed: &Bed) -> PathBuf {
-    let program = bed.root().join("lines");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/common/lines.c");
-    let built = Command::new("cc")
-        .args(["-D_GNU_SOURCE", "-static", "-O2", "-o"])
-        .args([&program, &source])
-        .status();
-    assert!(built.is_ok_and(|status| status.success()), "cc: install gcc and libc6-dev");
-    program
-}
-
-/// Seconds on a CPU of a process (proc_pid_schedstat(5)).
-fn cpu(pid: &str) -> f64 {
-    let text = fs::read_to_string(format!("/proc/{pid}/schedstat")).expect("it lives");
-    let first = text.split(' ').next().and_then(|word| word.parse::<f64>().ok());
-    first.expect("a number") / 1e9
+fn monitor(bed: &Bed) -> u32 {
+    let line = processes_of(bed.root()).into_iter().find(|line| line.contains("__monitor "));
+    line.and_then(|line| line.split(' ').next()?.parse().ok()).expect("it lives")
 }
 
 /// A line of `/proc/PID/status` (proc_pid_status(5)), in MiB.
-fn memory(pid: &str, line: &str) -> f64 {
-    let text = fs::read_to_string(format!("/proc/{pid}/status")).expect("it lives");
-    let line = text.lines().find_map(|found| found.strip_prefix(line)).expect("a process has it");
-    line.trim().trim_end_matches(" kB").parse::<f64>().expect("a number") / 1024.0
-}
-
-fn monitor(bed: &Bed) -> String {
-    let line = processes_of(bed.root()).into_iter().find(|line| line.contains("__monitor "));
-    line.expect("it lives").split(' ').next().expect("a pid").to_owned()
+fn memory(pid: u32, line: &str) -> f64 {
+    kib(pid, "status", line).expect("a process has it") as f64 / 1024.0
 }
 
 /// Seconds since the writer began.
@@ -64,7 +45,8 @@ fn since_begin(begun: &Path) -> f64 {
 
 /// `how` is the writer's word for it, and the name of its environment.
 fn flood(bed: &Bed, how: &str, title: &str) {
-    let program = build(bed);
+    let program = bed.root().join("lines");
+    common::compile("benches/common/lines.c", &program);
     let (name, app) = (how, bed.app(how));
     let logs = bed.root().join("var/log/swrun").join(name);
     let own = app.home.join("lines");
@@ -101,7 +83,7 @@ fn flood(bed: &Bed, how: &str, title: &str) {
         // The peak from here on (proc_pid_clear_refs(5)); what the start took has been given back then.
         std::thread::sleep(Duration::from_millis(300));
         fs::write(format!("/proc/{pid}/clear_refs"), "5").expect("root may");
-        let (before, begun) = (cpu(&pid), Instant::now());
+        let (before, begun) = (on_cpu(pid), Instant::now());
         fs::write(app.home.join("go"), "").expect("ours");
         while last(&logs) != Some(LINES) {
             assert!(begun.elapsed() < Duration::from_secs(60), "the last line");
@@ -111,9 +93,8 @@ fn flood(bed: &Bed, how: &str, title: &str) {
         by_itself.add(alone);
         stamped.add(whole);
         ratio.add(whole / alone);
-        busy.add(cpu(&pid) - before);
-        (most, own_most) =
-            (most.max(memory(&pid, "VmHWM:")), own_most.max(memory(&pid, "RssAnon:")));
+        busy.add((on_cpu(pid) - before) as f64 / 1e9);
+        (most, own_most) = (most.max(memory(pid, "VmHWM:")), own_most.max(memory(pid, "RssAnon:")));
         let kept = bed.swrun(&["logs", name, "--out", "--raw", "--nostream", "-n", "9999999"]);
         lost += LINES - kept.stdout.iter().filter(|byte| **byte == b'\n').count() as u64;
     }

@@ -7,9 +7,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::bed::{App, Bed, kill, pid};
 use common::{Series, text};
@@ -155,49 +153,20 @@ fn load<A>(title: &str, times: u32, new_client: impl Fn() -> A, mut what: impl F
 where
     A: FnMut() -> Result<(), std::io::ErrorKind> + Send + 'static,
 {
-    const CLIENTS: u64 = 16;
-    const EVERY: Duration = Duration::from_millis(40);
-    let counts: Arc<[AtomicU64; 4]> = Arc::default();
-    let is_over = Arc::<AtomicBool>::default();
-    let client = |number: u64| {
-        let (counts, is_over) = (Arc::clone(&counts), Arc::clone(&is_over));
-        let mut ask = new_client();
-        std::thread::spawn(move || {
-            let mut next = Instant::now() + EVERY / CLIENTS as u32 * number as u32;
-            while !is_over.load(Ordering::Relaxed) {
-                std::thread::sleep(next.saturating_duration_since(Instant::now()));
-                next = (next + EVERY).max(Instant::now());
-                let at = match ask() {
-                    Ok(()) => 0,
-                    Err(std::io::ErrorKind::ConnectionRefused) => 2,
-                    Err(std::io::ErrorKind::TimedOut | std::io::ErrorKind::WouldBlock) => 3,
-                    Err(_) => 1,
-                };
-                counts[at].fetch_add(1, Ordering::Relaxed);
-            }
-        })
-    };
-    let clients: Vec<_> = (0..CLIENTS).map(client).collect();
-    for _ in 0..times {
+    let [good, in_hand, refused, timed_out] = common::under_load(new_client, || {
+        for _ in 0..times {
+            std::thread::sleep(Duration::from_millis(500));
+            what();
+        }
         std::thread::sleep(Duration::from_millis(500));
-        what();
-    }
-    std::thread::sleep(Duration::from_millis(500));
-    is_over.store(true, Ordering::Relaxed);
-    for client in clients {
-        client.join().expect("a client");
-    }
-    let [good, in_hand, refused, timed_out] =
-        [0, 1, 2, 3].map(|at: usize| counts[at].load(Ordering::Relaxed));
+    });
     println!("| {title} | {times} | {good} | {in_hand} | {refused} | {timed_out} |");
 }
 
 /// The loops in the cage, and beside it under a filter of one rule and under none.
 fn loops(bed: &Bed) {
     let program = bed.root().join("loops");
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/common/loops.c");
-    let built = Command::new("cc").args(["-static", "-O2", "-o", text(&program), source]).status();
-    assert!(built.is_ok_and(|status| status.success()), "cc: install gcc and libc6-dev");
+    common::compile("benches/common/loops.c", &program);
     let app = bed.app("loops");
     let own = app.home.join("loops");
     fs::copy(&program, &own).expect("our own folder");
@@ -317,10 +286,7 @@ fn nginx(bed: &Bed) -> App {
 
 fn wrk(port: u16, path: &str) -> f64 {
     let url = format!("http://127.0.0.1:{port}/{path}");
-    let output =
-        Command::new("taskset").args(["-c", "1", "wrk", "-t1", "-c64", "-d2s", &url]).output();
-    let output = output.expect("wrk is there: apt-get install wrk");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let line = text.lines().find_map(|line| line.strip_prefix("Requests/sec:"));
-    line.and_then(|number| number.trim().parse().ok()).unwrap_or_else(|| panic!("{text}"))
+    let mut command = Command::new("taskset");
+    command.args(["-c", "1", "wrk", "-t1", "-c64", "-d2s"]);
+    common::wrk(command, &url)
 }

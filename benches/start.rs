@@ -3,17 +3,14 @@
 
 mod common;
 
-use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use common::bed::{App, Bed};
+use common::bed::Bed;
+use common::monitor::Monitor;
 use common::{ROUNDS, Series, Stamped, Stamps, build, head, now, row, text};
-use rustix::event::{PollFd, PollFlags, poll};
-use swrun::model::Phase;
-use swrun::sys::channel;
-use swrun::wire::keep::{Call, Message, Request};
+use swrun::wire::keep::Request;
 
 fn main() {
     let bed = Bed::running();
@@ -34,7 +31,7 @@ fn compare(bed: &Bed, program: &Path, name: &str, quiet: Duration) {
     let caged = Stamped::new(bed, program, name, &ends, "[restart]\npolicy = \"on-failure\"");
     // It may have ended before the order could see it online: no failure here.
     bed.swrun(&["start", name]);
-    let mut monitor = Monitor::connect(bed, &caged.app);
+    let mut monitor = Monitor::connect(bed, name);
     monitor.wait_for_rest(1);
     let stamps = Stamps::new(&bed.root().join(format!("{name}-stamps")));
     let plain = [text(program), text(&stamps.path), "exit", "0"];
@@ -88,39 +85,4 @@ fn whole_command(bed: &Bed, program: &Path) {
     }
     row("\"swrun start NAME\" as a whole: its exec to main(), new monitor", &to_main, "");
     row("\"swrun start NAME\" as a whole: until it says \"online\" and ends", &whole, "");
-}
-
-/// A connection to the environment's monitor, as the runner has one.
-struct Monitor {
-    socket: OwnedFd,
-    calls: u64,
-}
-
-impl Monitor {
-    fn connect(bed: &Bed, app: &App) -> Self {
-        let path = bed.root().join("run/swrun/env").join(&app.name).join("sock");
-        Self { socket: channel::connect(&path).expect("the monitor listens"), calls: 0 }
-    }
-
-    fn ask(&mut self, request: Request) {
-        self.calls += 1;
-        let call = serde_json::to_vec(&Call { id: self.calls, request }).expect("plain data");
-        channel::send(self.socket.as_fd(), &call, &[]).expect("the monitor reads");
-    }
-
-    /// Waits until the instance is gone, its group too, for the `ends`-th time.
-    fn wait_for_rest(&mut self, ends: u64) {
-        loop {
-            let mut polled = [PollFd::new(&self.socket, PollFlags::IN)];
-            poll(&mut polled, None).expect("poll");
-            let message = channel::receive(self.socket.as_fd()).expect("readable");
-            let message = message.expect("the monitor lives");
-            match serde_json::from_slice(&message.bytes).expect("of this version") {
-                Message::Changed(brief) if brief.ends >= ends && brief.phase == Phase::Stopped => {
-                    return;
-                }
-                _ => {}
-            }
-        }
-    }
 }

@@ -5,11 +5,16 @@
 pub mod bed;
 #[path = "../../tests/common/load.rs"]
 pub mod load;
+pub mod monitor;
+pub mod process;
 
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::{FileExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bed::{App, Bed};
@@ -23,14 +28,65 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Builds the app into the bed's folder.
 pub fn build(bed: &Bed) -> PathBuf {
     let program = bed.root().join("app");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/common/app.c");
-    let status = Command::new("cc")
-        .args(["-static", "-O2", "-o"])
-        .args([&program, &source])
-        .status()
-        .expect("cc is there: install gcc and libc6-dev");
-    assert!(status.success(), "the static app could not be built");
+    compile("benches/common/app.c", &program);
     program
+}
+
+/// Builds a program of the repository, linked statically: no loader is measured.
+pub fn compile(source: &str, program: &Path) {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(source);
+    let built = Command::new("cc")
+        .args(["-D_GNU_SOURCE", "-static", "-O2", "-o"])
+        .args([program, &source])
+        .status();
+    assert!(built.is_ok_and(|status| status.success()), "cc: install gcc and libc6-dev");
+}
+
+/// What wrk says of requests a second, called by `command` for `url`.
+pub fn wrk(mut command: Command, url: &str) -> f64 {
+    let output = command.arg(url).output().expect("wrk is there: apt-get install wrk");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let line = text.lines().find_map(|line| line.strip_prefix("Requests/sec:"));
+    line.and_then(|number| number.trim().parse().ok()).unwrap_or_else(|| panic!("{text}"))
+}
+
+/// What became of requests by their kind: good, broken, refused, timed out.
+pub type Outcomes = [u64; 4];
+
+/// Four hundred requests a second by sixteen clients, as long as `what` takes.
+pub fn under_load<A>(new_client: impl Fn() -> A, what: impl FnOnce()) -> Outcomes
+where
+    A: FnMut() -> Result<(), ErrorKind> + Send + 'static,
+{
+    const CLIENTS: u64 = 16;
+    const EVERY: Duration = Duration::from_millis(40);
+    let counts: Arc<[AtomicU64; 4]> = Arc::default();
+    let is_over = Arc::<AtomicBool>::default();
+    let client = |number: u64| {
+        let (counts, is_over) = (Arc::clone(&counts), Arc::clone(&is_over));
+        let mut ask = new_client();
+        std::thread::spawn(move || {
+            let mut next = Instant::now() + EVERY / CLIENTS as u32 * number as u32;
+            while !is_over.load(Ordering::Relaxed) {
+                std::thread::sleep(next.saturating_duration_since(Instant::now()));
+                next = (next + EVERY).max(Instant::now());
+                let at = match ask() {
+                    Ok(()) => 0,
+                    Err(ErrorKind::ConnectionRefused) => 2,
+                    Err(ErrorKind::TimedOut | ErrorKind::WouldBlock) => 3,
+                    Err(_) => 1,
+                };
+                counts[at].fetch_add(1, Ordering::Relaxed);
+            }
+        })
+    };
+    let clients: Vec<_> = (0..CLIENTS).map(client).collect();
+    what();
+    is_over.store(true, Ordering::Relaxed);
+    for client in clients {
+        client.join().expect("a client");
+    }
+    [0, 1, 2, 3].map(|at: usize| counts[at].load(Ordering::Relaxed))
 }
 
 /// An environment whose program is the static app, and its stamps.

@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::common::bed;
+use crate::common::{self, bed};
 use crate::manager::{Job, Manager, Peer, kill, processes};
 use crate::managers;
 use crate::result::{Row, Run};
@@ -21,6 +21,7 @@ pub struct Lab {
 /// A manager that runs, and whose.
 pub struct Guest {
     pub name: &'static str,
+    pub has_ceiling: bool,
     pub manager: Box<dyn Manager>,
 }
 
@@ -38,6 +39,14 @@ for (const signal of ['SIGTERM', 'SIGINT']) process.on(signal, () => {
   setTimeout(() => server.closeIdleConnections(), 500).unref();
 });
 ";
+
+impl Guest {
+    /// Gives it a job, which answers then.
+    pub fn start(&mut self, job: &Job) {
+        self.manager.add(job);
+        job.answers_anew("");
+    }
+}
 
 impl Lab {
     pub fn new() -> Self {
@@ -58,44 +67,26 @@ impl Lab {
             }
         }
         let program = root.join("server");
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers/server.c");
-        if let Some(built) = std::env::var_os("SWRUN_PEERS_SERVER") {
-            fs::copy(built, &program).expect("what was built elsewhere");
-        } else {
-            let built = Command::new("cc")
-                .args(["-static", "-O2", "-o"])
-                .args([&program, &source])
-                .status();
-            assert!(built.is_ok_and(|status| status.success()), "cc: install gcc and libc6-dev");
-        }
+        common::compile("benches/peers/server.c", &program);
         Self { root, peers, missing, next: Cell::new(0) }
     }
 
     /// An empty one, with everybody who can take part.
     pub fn run(&self, work: &str) -> Run {
-        let line = |mut command: Command| {
-            let output = command.output().expect("it is there");
-            String::from_utf8_lossy(&output.stdout).trim().to_owned()
-        };
-        let git = |words: &[&str]| {
-            let mut command = Command::new("git");
-            command.args(["-C", env!("CARGO_MANIFEST_DIR")]).args(words);
-            command
-        };
-        let commit = std::env::var("SWRUN_PEERS_COMMIT")
-            .unwrap_or_else(|_| line(git(&["describe", "--always", "--dirty", "--abbrev=10"])));
-        let mut date = Command::new("date");
-        date.arg("+%F");
-        let mut kernel = Command::new("uname");
-        kernel.arg("-r");
+        let describe = ["describe", "--always", "--dirty", "--abbrev=10"];
+        let commit =
+            Command::new("git").args(["-C", env!("CARGO_MANIFEST_DIR")]).args(describe).output();
+        let commit =
+            String::from_utf8_lossy(&commit.expect("git is installed").stdout).into_owned();
+        let kernel = rustix::system::uname();
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         let named =
             |(peer, version): &(Box<dyn Peer>, String)| (peer.name().to_owned(), version.clone());
         Run {
             work: work.to_owned(),
-            commit,
-            host: format!("Linux {}, {cpus} CPUs", line(kernel)),
-            date: line(date),
+            commit: commit.trim().to_owned(),
+            host: format!("Linux {}, {cpus} CPUs", kernel.release().to_string_lossy()),
+            date: jiff::Timestamp::now().to_string()[..10].to_owned(),
             peers: self.peers.iter().map(named).collect(),
             missing: self.missing.clone(),
             rows: Vec::new(),
@@ -107,22 +98,35 @@ impl Lab {
         self.next.get()
     }
 
-    /// Everybody, each with a manager of its own that has nothing to do yet.
+    /// Everybody who keeps any program, each with a manager of its own that has nothing to do yet.
     pub fn guests(&self) -> Vec<Guest> {
-        self.peers.iter().map(|(peer, _)| self.guest(peer.as_ref())).collect()
+        self.peers().filter(|peer| !peer.is_for_node()).map(|peer| self.guest(peer)).collect()
+    }
+
+    /// The same, and those that keep programs of Node in a way of their own.
+    pub fn guests_for_node(&self) -> Vec<Guest> {
+        self.peers().map(|peer| self.guest(peer)).collect()
     }
 
     /// One after the other, for what would be disturbed by the others.
-    pub fn each(&self, mut what: impl FnMut(Guest)) {
-        for (peer, _) in &self.peers {
-            what(self.guest(peer.as_ref()));
-        }
+    pub fn each(&self, what: impl FnMut(Guest)) {
+        self.peers().filter(|peer| !peer.is_for_node()).map(|peer| self.guest(peer)).for_each(what);
+    }
+
+    /// The same of all who keep programs of Node.
+    pub fn each_for_node(&self, what: impl FnMut(Guest)) {
+        self.peers().map(|peer| self.guest(peer)).for_each(what);
+    }
+
+    fn peers(&self) -> impl Iterator<Item = &dyn Peer> {
+        self.peers.iter().map(|(peer, _)| peer.as_ref())
     }
 
     fn guest(&self, peer: &dyn Peer) -> Guest {
         let folder = self.root.join(format!("manager-{}", self.number()));
         fs::create_dir_all(&folder).expect("our own folder");
-        Guest { name: peer.name(), manager: peer.up(&folder) }
+        let has_ceiling = peer.has_ceiling();
+        Guest { name: peer.name(), has_ceiling, manager: peer.up(&folder) }
     }
 
     fn job(&self, name: &str) -> Job {
@@ -172,15 +176,13 @@ impl Drop for Lab {
     /// Whatever a manager that was killed has left, its runsv too: by where it is, and by what it was called with.
     fn drop(&mut self) {
         let root = self.root.to_str().expect("a plain path").to_owned();
-        let is_of_it = |pid: &u32| {
-            let is_called = |words: &[String]| words.iter().any(|word| word.contains(&root));
-            let is_there =
-                fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|at| at.starts_with(&root));
-            is_there || processes(is_called).contains(pid)
+        let is_of_it = |pid: u32, words: &[String]| {
+            let at = fs::read_link(format!("/proc/{pid}/cwd")).unwrap_or_default();
+            at.starts_with(&root) || words.iter().any(|word| word.contains(&root))
         };
         // Each end may be the start of another.
-        while let Some(pid) = processes(|_| true).into_iter().find(is_of_it) {
-            kill(pid);
+        while let Some(pid) = processes(is_of_it).first() {
+            kill(*pid);
         }
         let _ = fs::remove_dir_all(&self.root);
     }

@@ -14,7 +14,6 @@ mod result;
 mod work;
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use lab::Lab;
 
@@ -22,11 +21,6 @@ use lab::Lab;
 fn peers_folder() -> PathBuf {
     let folder = std::env::var_os("SWRUN_PEERS").expect("SWRUN_PEERS: see benches/README.md");
     std::fs::canonicalize(folder).expect("the folder of benches/peers/install")
-}
-
-/// A program of an unpacked package of Debian, as the lab shows it.
-fn in_debian(path: &str) -> Command {
-    Command::new(Path::new("/").join(path))
 }
 
 /// The version of an unpacked package of Debian.

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// The longest that anything may take; then the measurement is broken.
@@ -64,7 +64,7 @@ impl Job {
     /// Its processes: what was started from its folder.
     pub fn processes(&self) -> Vec<u32> {
         let home = self.home.to_str().expect("a plain path");
-        processes(|words| words.iter().take(2).any(|word| word.contains(home)))
+        processes(|_, words| words.iter().take(2).any(|word| word.contains(home)))
     }
 }
 
@@ -87,6 +87,14 @@ pub trait Peer {
     /// # Errors
     /// Why it is left out.
     fn version(&self) -> Result<String, String>;
+    /// Whether it keeps programs of Node alone in this way.
+    fn is_for_node(&self) -> bool {
+        false
+    }
+    /// Whether it ends what takes more memory than it may.
+    fn has_ceiling(&self) -> bool {
+        false
+    }
     /// A manager of its own below `root`, with nothing to do.
     fn up(&self, root: &Path) -> Box<dyn Manager>;
 }
@@ -138,8 +146,40 @@ pub fn first_line(command: &mut Command) -> Result<String, String> {
     line.map(str::to_owned).ok_or_else(|| format!("{command:?} says nothing"))
 }
 
-/// All processes whose words are as `is` wants them.
-pub fn processes(is: impl Fn(&[String]) -> bool) -> Vec<u32> {
+/// A manager's process, which stays in the foreground and says nothing to us.
+#[derive(Default)]
+pub struct Foreground(Option<Child>);
+
+impl Foreground {
+    /// Starts it; what ran before has been killed then.
+    pub fn begin(&mut self, command: &mut Command) {
+        self.kill();
+        let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        self.0 = Some(quiet.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}")));
+    }
+
+    pub fn id(&self) -> u32 {
+        self.0.as_ref().expect("it runs").id()
+    }
+
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Does what makes it end, and waits for that.
+    pub fn end(&mut self, tell: impl FnOnce(u32)) {
+        if let Some(mut child) = self.0.take() {
+            tell(child.id());
+            let _ = child.wait();
+        }
+    }
+}
+
+/// All processes that are as `is` wants them, by pid and words.
+pub fn processes(is: impl Fn(u32, &[String]) -> bool) -> Vec<u32> {
     let own = std::process::id();
     let pids = fs::read_dir("/proc").expect("there").filter_map(|entry| {
         let pid: u32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
@@ -147,7 +187,7 @@ pub fn processes(is: impl Fn(&[String]) -> bool) -> Vec<u32> {
         let line = String::from_utf8_lossy(&line).into_owned();
         let words: Vec<String> =
             line.split('\0').filter(|word| !word.is_empty()).map(str::to_owned).collect();
-        (pid != own && is(&words)).then_some(pid)
+        (pid != own && is(pid, &words)).then_some(pid)
     });
     pids.collect()
 }
@@ -183,23 +223,4 @@ pub fn kill(pid: u32) {
 pub fn signal(pid: u32, signal: rustix::process::Signal) {
     let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw).expect("a pid");
     let _ = rustix::process::kill_process(pid, signal);
-}
-
-/// Waits until `is`.
-pub fn until(what: &str, is: impl FnMut() -> bool) {
-    assert!(comes(PATIENCE, is), "{what}: not within {} s", PATIENCE.as_secs());
-}
-
-/// Whether `is` comes true within `time`.
-pub fn comes(time: Duration, mut is: impl FnMut() -> bool) -> bool {
-    let deadline = Instant::now() + time;
-    loop {
-        if is() {
-            return true;
-        }
-        if Instant::now() > deadline {
-            return false;
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::Cage;
-use crate::{debian, in_debian};
+use crate::debian;
 
 pub struct Bubblewrap;
 
@@ -18,7 +18,7 @@ impl Cage for Bubblewrap {
     }
 
     fn command(&self, folder: &Path, program: &Path, words: &[&str]) -> Command {
-        let mut command = in_debian("usr/bin/bwrap");
+        let mut command = Command::new("bwrap");
         command.args(["--unshare-pid", "--unshare-ipc", "--unshare-uts", "--die-with-parent"]);
         command.args(["--ro-bind", "/usr", "/usr", "--proc", "/proc", "--dev", "/dev"]);
         command.args(["--tmpfs", "/tmp", "--cap-drop", "ALL", "--bind"]);

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::Cage;
-use crate::{debian, in_debian};
+use crate::debian;
 
 pub struct Crun;
 
@@ -58,7 +58,7 @@ impl Cage for Crun {
             }
         });
         std::fs::write(bundle.join("config.json"), config.to_string()).expect("our own folder");
-        let mut command = in_debian("usr/bin/crun");
+        let mut command = Command::new("crun");
         command.arg("--root").arg(folder.join("crun")).args([
             "--cgroup-manager",
             "disabled",

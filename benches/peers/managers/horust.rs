@@ -2,9 +2,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
-use crate::manager::{Job, Manager, Peer, Verb, signal};
+use crate::manager::{Foreground, Job, Manager, Peer, Verb, signal};
 use crate::peers_folder;
 
 pub struct Horust;
@@ -29,13 +29,13 @@ impl Peer for Horust {
         for folder in ["services", "sockets"] {
             fs::create_dir_all(root.join(folder)).expect("our own folder");
         }
-        Box::new(Running { root: root.to_owned(), child: None })
+        Box::new(Running { root: root.to_owned(), child: Foreground::default() })
     }
 }
 
 struct Running {
     root: PathBuf,
-    child: Option<Child>,
+    child: Foreground,
 }
 
 impl Running {
@@ -55,23 +55,10 @@ impl Running {
 
     /// It reads its services at its own start alone.
     fn begin(&mut self) {
-        let child = Command::new(bin("horust"))
-            .arg("--services-path")
-            .arg(self.root.join("services"))
-            .arg("--uds-folder-path")
-            .arg(self.root.join("sockets"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        self.child = Some(child.expect("it is installed"));
-    }
-
-    fn end_child(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            signal(child.id(), rustix::process::Signal::TERM);
-            let _ = child.wait();
-        }
+        let mut command = Command::new(bin("horust"));
+        command.arg("--services-path").arg(self.root.join("services"));
+        command.arg("--uds-folder-path").arg(self.root.join("sockets"));
+        self.child.begin(&mut command);
     }
 }
 
@@ -81,7 +68,7 @@ impl Manager for Running {
     }
 
     fn add_all(&mut self, jobs: &[Job]) {
-        self.end_child();
+        self.end();
         jobs.iter().for_each(|job| self.define(job));
         self.begin();
     }
@@ -100,14 +87,10 @@ impl Manager for Running {
     }
 
     fn main(&self) -> u32 {
-        self.child.as_ref().expect("it runs").id()
+        self.child.id()
     }
 
     fn again(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
         self.begin();
     }
 
@@ -116,6 +99,6 @@ impl Manager for Running {
     }
 
     fn end(&mut self) {
-        self.end_child();
+        self.child.end(|pid| signal(pid, rustix::process::Signal::TERM));
     }
 }

@@ -29,6 +29,14 @@ impl Peer for Pm2 {
         Ok(format!("{} (Node {node})", value["version"].as_str().unwrap_or("?")))
     }
 
+    fn is_for_node(&self) -> bool {
+        self.is_cluster
+    }
+
+    fn has_ceiling(&self) -> bool {
+        true
+    }
+
     fn up(&self, root: &Path) -> Box<dyn Manager> {
         let running = Running { home: root.to_owned(), is_cluster: self.is_cluster };
         ok(running.pm2(&["ping"]));
@@ -99,7 +107,7 @@ impl Manager for Running {
 
     fn main(&self) -> u32 {
         let title = format!("God Daemon ({})", self.home.display());
-        let found = processes(|words| words.iter().any(|word| word.contains(&title)));
+        let found = processes(|_, words| words.iter().any(|word| word.contains(&title)));
         *found.first().expect("its daemon runs")
     }
 

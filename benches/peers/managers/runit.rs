@@ -3,10 +3,11 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
-use crate::manager::{Job, Manager, Peer, Verb, descendants, signal, until};
-use crate::{debian, in_debian};
+use crate::common::until;
+use crate::debian;
+use crate::manager::{Foreground, Job, Manager, Peer, Verb, descendants, signal};
 
 pub struct Runit;
 
@@ -21,7 +22,7 @@ impl Peer for Runit {
 
     fn up(&self, root: &Path) -> Box<dyn Manager> {
         fs::create_dir_all(root.join("service")).expect("our own folder");
-        let mut running = Running { root: root.to_owned(), child: None };
+        let mut running = Running { root: root.to_owned(), child: Foreground::default() };
         running.begin();
         Box::new(running)
     }
@@ -29,7 +30,7 @@ impl Peer for Runit {
 
 struct Running {
     root: PathBuf,
-    child: Option<Child>,
+    child: Foreground,
 }
 
 pub fn script(path: &Path, text: &str) {
@@ -50,13 +51,9 @@ pub fn run_script(job: &Job) -> String {
 
 impl Running {
     fn begin(&mut self) {
-        let child = in_debian("usr/bin/runsvdir")
-            .arg(self.root.join("service"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        self.child = Some(child.expect("it is unpacked"));
+        let mut command = Command::new("runsvdir");
+        command.arg(self.root.join("service"));
+        self.child.begin(&mut command);
     }
 
     fn define(&self, job: &Job) {
@@ -65,9 +62,7 @@ impl Running {
         let logs = self.root.join(format!("log-{}", job.name));
         fs::create_dir_all(&logs).expect("our own folder");
         script(&folder.join("run"), &run_script(job));
-        let program = in_debian("usr/bin/svlogd").get_program().to_owned();
-        let program = program.to_str().expect("a plain path");
-        let text = format!("#!/bin/sh\nexec {program} '{}'\n", logs.display());
+        let text = format!("#!/bin/sh\nexec svlogd '{}'\n", logs.display());
         script(&folder.join("log/run"), &text);
         // Else it keeps ten files of a megabyte.
         fs::write(logs.join("config"), "s1000000000\nn1000\n").expect("our own folder");
@@ -75,7 +70,7 @@ impl Running {
     }
 
     fn sv(&self, verb: &str, job: &Job) -> Command {
-        let mut command = in_debian("usr/bin/sv");
+        let mut command = Command::new("sv");
         command.arg(verb).arg(self.root.join("service").join(&job.name));
         command
     }
@@ -104,7 +99,7 @@ impl Manager for Running {
             Verb::Restart => Some(self.sv("restart", job)),
             Verb::Reload => None,
             Verb::List => {
-                let mut command = in_debian("usr/bin/sv");
+                let mut command = Command::new("sv");
                 command.arg("status");
                 let folders = fs::read_dir(self.root.join("service")).expect("our own folder");
                 command.args(folders.flatten().map(|entry| entry.path()));
@@ -118,14 +113,10 @@ impl Manager for Running {
     }
 
     fn main(&self) -> u32 {
-        self.child.as_ref().expect("it runs").id()
+        self.child.id()
     }
 
     fn again(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
         self.begin();
     }
 
@@ -134,11 +125,8 @@ impl Manager for Running {
     }
 
     fn end(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            // Ends all of its runsv too (runsvdir(8)); each of them its service first.
-            signal(child.id(), rustix::process::Signal::HUP);
-            let _ = child.wait();
-        }
+        // Ends all of its runsv too (runsvdir(8)); each of them its service first.
+        self.child.end(|pid| signal(pid, rustix::process::Signal::HUP));
     }
 }
 

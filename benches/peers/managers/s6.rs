@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use super::runit::{own_of, run_script, script};
-use crate::manager::{Job, Manager, Peer, Verb, ok, until};
-use crate::{debian, in_debian};
+use crate::common::until;
+use crate::debian;
+use crate::manager::{Foreground, Job, Manager, Peer, Verb, ok};
 
 pub struct S6;
 
@@ -21,7 +22,7 @@ impl Peer for S6 {
 
     fn up(&self, root: &Path) -> Box<dyn Manager> {
         fs::create_dir_all(root.join("scan")).expect("our own folder");
-        let mut running = Running { root: root.to_owned(), child: None };
+        let mut running = Running { root: root.to_owned(), child: Foreground::default() };
         running.begin();
         Box::new(running)
     }
@@ -29,7 +30,7 @@ impl Peer for S6 {
 
 struct Running {
     root: PathBuf,
-    child: Option<Child>,
+    child: Foreground,
 }
 
 impl Running {
@@ -38,18 +39,15 @@ impl Running {
     }
 
     fn begin(&mut self) {
-        let child = in_debian("usr/bin/s6-svscan")
-            .arg(self.scan())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        self.child = Some(child.expect("it is unpacked"));
+        let _ = fs::remove_file(self.scan().join(".s6-svscan/control"));
+        let mut command = Command::new("s6-svscan");
+        command.arg(self.scan());
+        self.child.begin(&mut command);
         until("s6-svscan", || self.scan().join(".s6-svscan/control").exists());
     }
 
     fn svc(&self, words: &[&str], job: &Job) -> Command {
-        let mut command = in_debian("usr/bin/s6-svc");
+        let mut command = Command::new("s6-svc");
         command.args(words).arg(self.scan().join(&job.name));
         command
     }
@@ -63,7 +61,7 @@ impl Manager for Running {
         let text = format!("#!/bin/sh\nexec s6-log n1000 s100000000 '{}'\n", logs.display());
         script(&folder.join("log/run"), &text);
         fs::rename(&folder, self.scan().join(&job.name)).expect("our own folder");
-        let mut command = in_debian("usr/bin/s6-svscanctl");
+        let mut command = Command::new("s6-svscanctl");
         command.arg("-a").arg(self.scan());
         ok(command);
     }
@@ -76,7 +74,7 @@ impl Manager for Running {
             Verb::Reload => None,
             Verb::List => {
                 // Of one: it has no list.
-                let mut command = in_debian("usr/bin/s6-svstat");
+                let mut command = Command::new("s6-svstat");
                 command.arg(self.scan().join(&job.name));
                 Some(command)
             }
@@ -88,15 +86,10 @@ impl Manager for Running {
     }
 
     fn main(&self) -> u32 {
-        self.child.as_ref().expect("it runs").id()
+        self.child.id()
     }
 
     fn again(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-        let _ = fs::remove_file(self.scan().join(".s6-svscan/control"));
         self.begin();
     }
 
@@ -105,11 +98,8 @@ impl Manager for Running {
     }
 
     fn end(&mut self) {
-        let mut command = in_debian("usr/bin/s6-svscanctl");
+        let mut command = Command::new("s6-svscanctl");
         command.arg("-t").arg(self.scan());
-        let _ = command.output();
-        if let Some(mut child) = self.child.take() {
-            let _ = child.wait();
-        }
+        self.child.end(|_| drop(command.output()));
     }
 }

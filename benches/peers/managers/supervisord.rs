@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
-use crate::manager::{Job, Manager, Peer, Verb, first_line, ok, until};
+use crate::common::until;
+use crate::manager::{Foreground, Job, Manager, Peer, Verb, first_line, ok};
 use crate::peers_folder;
 
 pub struct Supervisord;
@@ -33,7 +34,7 @@ impl Peer for Supervisord {
             root.display()
         );
         fs::write(root.join("conf"), text).expect("our own folder");
-        let mut running = Running { root: root.to_owned(), child: None };
+        let mut running = Running { root: root.to_owned(), child: Foreground::default() };
         running.begin();
         Box::new(running)
     }
@@ -41,20 +42,15 @@ impl Peer for Supervisord {
 
 struct Running {
     root: PathBuf,
-    child: Option<Child>,
+    child: Foreground,
 }
 
 impl Running {
     fn begin(&mut self) {
         let _ = fs::remove_file(self.root.join("sock"));
-        let child = Command::new(bin("supervisord"))
-            .arg("-c")
-            .arg(self.root.join("conf"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        self.child = Some(child.expect("it is installed"));
+        let mut command = Command::new(bin("supervisord"));
+        command.arg("-c").arg(self.root.join("conf"));
+        self.child.begin(&mut command);
         until("supervisord's socket", || self.root.join("sock").exists());
     }
 
@@ -87,10 +83,7 @@ impl Manager for Running {
             Verb::Stop => Some(self.ctl(&["stop", &job.name])),
             Verb::Restart => Some(self.ctl(&["restart", &job.name])),
             Verb::Reload => None,
-            Verb::List => {
-                // Its exit status tells of what does not run.
-                Some(self.ctl(&["status"]))
-            }
+            Verb::List => Some(self.ctl(&["status"])),
         }
     }
 
@@ -99,14 +92,10 @@ impl Manager for Running {
     }
 
     fn main(&self) -> u32 {
-        self.child.as_ref().expect("it runs").id()
+        self.child.id()
     }
 
     fn again(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
         self.begin();
     }
 
@@ -115,9 +104,7 @@ impl Manager for Running {
     }
 
     fn end(&mut self) {
-        let _ = self.ctl(&["shutdown"]).output();
-        if let Some(mut child) = self.child.take() {
-            let _ = child.wait();
-        }
+        let mut shutdown = self.ctl(&["shutdown"]);
+        self.child.end(|_| drop(shutdown.output()));
     }
 }

@@ -18,6 +18,10 @@ impl Peer for Swrun {
         Ok(line.trim_start_matches("swrun ").to_owned())
     }
 
+    fn has_ceiling(&self) -> bool {
+        true
+    }
+
     fn up(&self, _: &Path) -> Box<dyn Manager> {
         Box::new(Running::up())
     }

@@ -22,6 +22,10 @@ impl Peer for Systemd {
         first_line(Command::new("systemctl").arg("--version"))
     }
 
+    fn has_ceiling(&self) -> bool {
+        true
+    }
+
     fn up(&self, root: &Path) -> Box<dyn Manager> {
         Box::new(Running { root: root.to_owned(), jobs: Vec::new() })
     }

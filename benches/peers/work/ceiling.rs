@@ -1,7 +1,7 @@
-use std::fs;
 use std::time::{Duration, Instant};
 
 use super::rounds;
+use crate::common::process::kib;
 use crate::lab::{Lab, add, note};
 use crate::manager::Job;
 use crate::result::Run;
@@ -15,19 +15,14 @@ pub fn measure(lab: &Lab, run: &mut Run) {
         let (over, time) =
             (format!("{whose}: most over it, MiB"), format!("{whose}: to its end, s"));
         lab.each(|mut guest| {
-            if guest.name == "PM2, cluster" {
-                return guest.manager.end();
-            }
-            let has_one = matches!(guest.name, "swrun" | "PM2" | "systemd");
-            if !has_one {
+            if !guest.has_ceiling {
                 note(run, &over, guest.name, "has no ceiling");
                 note(run, &time, guest.name, "has no ceiling");
                 return guest.manager.end();
             }
             let mut job = lab.small("leaks", &[]);
             job.ceiling = Some(CEILING);
-            guest.manager.add(&job);
-            job.answers_anew("");
+            guest.start(&job);
             for _ in 0..rounds(3) {
                 let born = job.answers_anew("");
                 let _ = job.ask(path);
@@ -54,7 +49,9 @@ pub fn measure(lab: &Lab, run: &mut Run) {
 fn leak(job: &Job) -> Option<(f64, f64)> {
     let (begun, mut most, mut since) = (Instant::now(), 0, None);
     loop {
-        let used: u64 = job.processes().into_iter().map(anonymous).sum();
+        let used: u64 =
+            job.processes().into_iter().filter_map(|pid| kib(pid, "status", "RssAnon:")).sum();
+        let used = used << 10;
         most = most.max(used);
         if used > CEILING && since.is_none() {
             since = Some(Instant::now());
@@ -69,12 +66,4 @@ fn leak(job: &Job) -> Option<(f64, f64)> {
         }
         std::thread::sleep(Duration::from_millis(5));
     }
-}
-
-/// `RssAnon` of a process, in bytes (proc_pid_status(5)).
-fn anonymous(pid: u32) -> u64 {
-    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:"));
-    let number = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-    number.unwrap_or(0) << 10
 }

@@ -13,14 +13,9 @@ pub fn measure(lab: &Lab, run: &mut Run) {
     for (figure, times) in [(small, rounds(15)), (express, rounds(7))] {
         let mut jobs: Vec<(&mut Guest, Job)> = Vec::new();
         for guest in &mut guests {
-            // Cluster mode is for programs of Node; a request that its workers share says nothing of the one killed.
-            if guest.name == "PM2, cluster" {
-                continue;
-            }
             let job =
                 if figure == small { lab.small("small", &[]) } else { lab.express("express") };
-            guest.manager.add(&job);
-            job.answers_anew("");
+            guest.start(&job);
             jobs.push((guest, job));
         }
         rest();

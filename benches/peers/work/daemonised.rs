@@ -1,20 +1,17 @@
 use std::time::Duration;
 
 use super::rounds;
+use crate::common::until;
 use crate::lab::{Lab, add};
-use crate::manager::{Verb, kill, ok, until};
+use crate::manager::{Verb, kill, ok};
 use crate::result::Run;
 
 /// Everybody in turn.
 pub fn measure(lab: &Lab, run: &mut Run) {
     lab.each(|mut guest| {
-        if guest.name == "PM2, cluster" {
-            return guest.manager.end();
-        }
         for round in 0..rounds(3) {
             let job = lab.small(&format!("parent{round}"), &[]);
-            guest.manager.add(&job);
-            job.answers_anew("");
+            guest.start(&job);
             job.ask("/daemon").expect("it serves");
             until("the grandchild", || job.processes().len() == 2);
             match guest.manager.order(Verb::Stop, &job) {

@@ -1,10 +1,10 @@
 use std::time::{Duration, Instant};
 
-use super::idle::{on_cpu, rollup};
+use super::idle::{rollup, share};
 use super::rounds;
+use crate::common::until;
 use crate::lab::{Lab, add, ms};
 use crate::manager::Manager as _;
-use crate::manager::until;
 use crate::managers::swrun::Running;
 use crate::result::Run;
 
@@ -34,12 +34,8 @@ pub fn measure(lab: &Lab, run: &mut Run) {
         }
         std::thread::sleep(Duration::from_secs(6));
         let own = guest.own();
-        let busy = || own.iter().map(|pid| on_cpu(*pid)).sum::<f64>();
-        let before = busy();
-        std::thread::sleep(minute);
-        let share = (busy() - before) / minute.as_secs_f64() * 100.0;
-        add(run, &figure("idle CPU, % of one"), "swrun", share);
-        let memory = own.iter().map(|pid| rollup(*pid, "Pss:")).sum::<f64>() / 1024.0;
+        add(run, &figure("idle CPU, % of one"), "swrun", share(&own, minute));
+        let memory = rollup(&own, "Pss:");
         add(run, &figure("memory (PSS), MiB"), "swrun", memory);
         add(run, &figure("of it for each, MiB"), "swrun", memory / count as f64);
         for _ in 0..rounds(3) {

@@ -1,6 +1,6 @@
-use std::fs;
 use std::time::Duration;
 
+use crate::common::process::{self, kib};
 use crate::lab::{Lab, add};
 use crate::result::Run;
 
@@ -10,9 +10,6 @@ const COUNTS: [usize; 4] = [1, 3, 20, 100];
 pub fn measure(lab: &Lab, run: &mut Run) {
     let minute = Duration::from_secs(u64::from(super::rounds(60)));
     lab.each(|mut guest| {
-        if guest.name == "PM2, cluster" {
-            return guest.manager.end();
-        }
         let mut running = 0;
         for count in COUNTS {
             let more = running..count;
@@ -23,37 +20,33 @@ pub fn measure(lab: &Lab, run: &mut Run) {
             // What was started last is over.
             std::thread::sleep(Duration::from_secs(3));
             let own = guest.manager.own();
-            let sum = |field: &str| own.iter().map(|pid| rollup(*pid, field)).sum::<f64>() / 1024.0;
+            let sum = |field: &str| rollup(&own, field);
             let figure = |what: &str| format!("{what}, with {count} programs");
             add(run, &figure("memory (PSS), MiB"), guest.name, sum("Pss:"));
             let private = sum("Private_Clean:") + sum("Private_Dirty:");
             add(run, &figure("of it private, MiB"), guest.name, private);
             if count >= 20 {
-                let busy = || own.iter().map(|pid| on_cpu(*pid)).sum::<f64>();
-                let before = busy();
-                std::thread::sleep(minute);
-                let share = (busy() - before) / minute.as_secs_f64() * 100.0;
-                add(run, &figure("CPU, % of one"), guest.name, share);
+                add(run, &figure("CPU, % of one"), guest.name, share(&own, minute));
             }
         }
         guest.manager.end();
     });
 }
 
-/// A line of `/proc/PID/smaps_rollup`, in KiB (Linux, Documentation/filesystems/proc.rst).
-pub fn rollup(pid: u32, field: &str) -> f64 {
-    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix(field));
-    let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
-    number.unwrap_or_else(|| panic!("{pid} has ended"))
+/// A line of `smaps_rollup` of all of them together, in MiB.
+pub fn rollup(own: &[u32], field: &str) -> f64 {
+    let sum: u64 = own.iter().map(|pid| kib(*pid, "smaps_rollup", field).expect("it runs")).sum();
+    sum as f64 / 1024.0
 }
 
-/// Seconds on a CPU, of all its threads.
-pub fn on_cpu(pid: u32) -> f64 {
-    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-    let nanos = tasks.filter_map(|task| {
-        let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
-        text.split(' ').next()?.parse::<f64>().ok()
-    });
-    nanos.sum::<f64>() / 1e9
+/// Percent of one CPU that they take for so long.
+pub fn share(own: &[u32], time: Duration) -> f64 {
+    let before = on_cpus(own);
+    std::thread::sleep(time);
+    (on_cpus(own) - before) / time.as_secs_f64() * 100.0
+}
+
+/// Seconds on a CPU, of all their threads.
+pub fn on_cpus(own: &[u32]) -> f64 {
+    own.iter().map(|pid| process::on_cpus(*pid)).sum::<u64>() as f64 / 1e9
 }

@@ -2,8 +2,9 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::idle::on_cpu;
+use super::idle::on_cpus;
 use super::rounds;
+use crate::common::process::kib;
 use crate::lab::{Lab, add, note};
 use crate::manager::{Verb, ok};
 use crate::result::Run;
@@ -20,9 +21,6 @@ pub fn measure(lab: &Lab, run: &mut Run) {
         "peak of the manager's memory (RSS), MiB",
     ];
     lab.each(|mut guest| {
-        if guest.name == "PM2, cluster" {
-            return guest.manager.end();
-        }
         for round in 0..rounds(3) {
             let job = lab.small(&format!("lines{round}"), &[&LINES.to_string(), "HOME/go"]);
             guest.manager.add(&job);
@@ -33,18 +31,18 @@ pub fn measure(lab: &Lab, run: &mut Run) {
                 // The peak from here on (proc_pid_clear_refs(5)).
                 let _ = fs::write(format!("/proc/{pid}/clear_refs"), "5");
             }
-            let busy = || own.iter().map(|pid| on_cpu(*pid)).sum::<f64>();
-            let (before, begun) = (busy(), Instant::now());
+            let (before, begun) = (on_cpus(&own), Instant::now());
             fs::write(job.home.join("go"), "").expect("ours");
             while !ends_with_last(&log) && begun.elapsed() < LONGEST {
                 std::thread::sleep(Duration::from_millis(1));
             }
             let seconds = begun.elapsed();
-            let used = busy() - before;
+            let used = on_cpus(&own) - before;
             // What is being packed is in two files for a moment.
             std::thread::sleep(Duration::from_secs(1));
             let kept = count(&log);
-            let peak: f64 = own.iter().map(|pid| peak(*pid)).sum();
+            let peak: u64 = own.iter().filter_map(|pid| kib(*pid, "status", "VmHWM:")).sum();
+            let peak = peak as f64 / 1024.0;
             if seconds > LONGEST {
                 note(run, names[0], guest.name, "the last one never came");
             } else {
@@ -62,13 +60,6 @@ pub fn measure(lab: &Lab, run: &mut Run) {
         }
         guest.manager.end();
     });
-}
-
-fn peak(pid: u32) -> f64 {
-    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let number = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
-    number.unwrap_or(0.0) / 1024.0
 }
 
 /// Whether the last line of all has been written.

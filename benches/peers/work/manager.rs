@@ -10,7 +10,7 @@ const LONGEST: Duration = Duration::from_secs(2);
 
 /// One after the other: the manager is killed, and started again as the host would.
 pub fn measure(lab: &Lab, run: &mut Run) {
-    lab.each(|mut guest| {
+    lab.each_for_node(|mut guest| {
         let is_cluster = guest.name == "PM2, cluster";
         let jobs: Vec<_> = (0..JOBS)
             .map(|number| {

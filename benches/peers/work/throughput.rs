@@ -1,8 +1,9 @@
 use std::process::Command;
 
 use super::rounds;
+use crate::common::until;
 use crate::lab::{Lab, add, note};
-use crate::manager::{Job, kill, until};
+use crate::manager::{Job, kill};
 use crate::result::Run;
 
 const FIGURE: &str = "Express, requests a second";
@@ -10,13 +11,12 @@ const RATIO: &str = "ratio to the same program by hand";
 
 /// Everybody in turn, and each beside the same program by hand.
 pub fn measure(lab: &Lab, run: &mut Run) {
-    let mut guests = lab.guests();
+    let mut guests = lab.guests_for_node();
     let jobs: Vec<_> = guests
         .iter_mut()
         .map(|guest| {
             let job = lab.express("express");
-            guest.manager.add(&job);
-            job.answers_anew("");
+            guest.start(&job);
             (guest.name, job)
         })
         .collect();
@@ -41,12 +41,8 @@ pub fn measure(lab: &Lab, run: &mut Run) {
     guests.iter_mut().for_each(|guest| guest.manager.end());
 }
 
-/// On the second CPU; what it asks runs where the kernel likes.
 fn wrk(job: &Job) -> f64 {
-    let url = format!("http://127.0.0.1:{}/", job.port);
-    let output = crate::in_debian("usr/bin/wrk").args(["-t1", "-c64", "-d3s", &url]).output();
-    let output = output.expect("it is unpacked");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let line = text.lines().find_map(|line| line.strip_prefix("Requests/sec:"));
-    line.and_then(|number| number.trim().parse().ok()).unwrap_or_else(|| panic!("{text}"))
+    let mut command = Command::new("wrk");
+    command.args(["-t1", "-c64", "-d3s"]);
+    crate::common::wrk(command, &format!("http://127.0.0.1:{}/", job.port))
 }
