@@ -46,7 +46,7 @@ pub fn run_with_within(
     keeps: &[BorrowedFd<'_>],
     within: Duration,
 ) -> io::Result<String> {
-    let bounds = Bounds { within, most: usize::MAX, asks_first: false };
+    let bounds = Bounds { begins_within: None, within, most: usize::MAX, asks_first: false };
     run_bounded(program, arguments, keeps, bounds)
 }
 
@@ -56,6 +56,9 @@ const MOST_ERRORS: usize = 64 << 10;
 /// How far a program may go.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
+    /// A while of its own until its first byte, where what stands before that is not its work: its time counts from
+    /// there then.
+    pub begins_within: Option<Duration>,
     /// How long it may take.
     pub within: Duration,
     /// How much it may write to stdout, in bytes.
@@ -74,11 +77,11 @@ pub fn run_bounded(
     keeps: &[BorrowedFd<'_>],
     bounds: Bounds,
 ) -> io::Result<String> {
-    let deadline = Instant::now() + bounds.within;
+    let mut deadline = Instant::now() + bounds.begins_within.unwrap_or(bounds.within);
     let mut command = clean(program, arguments);
     keep(&mut command, keeps);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-    let stdout = match read_until(&mut child, deadline, bounds.most) {
+    let stdout = match read_until(&mut child, &mut deadline, bounds) {
         Ok(stdout) => stdout,
         Err(error) => {
             end(&mut child, bounds.asks_first)?;
@@ -147,20 +150,26 @@ fn poll_until(descriptor: impl AsFd, deadline: Instant) -> io::Result<bool> {
     }
 }
 
-/// The whole of a child's stdout, `most` bytes. What it writes to stderr meanwhile waits in its pipe.
-fn read_until(child: &mut Child, deadline: Instant, most: usize) -> io::Result<Vec<u8>> {
+/// The whole of a child's stdout. What it writes to stderr meanwhile waits in its pipe.
+fn read_until(child: &mut Child, deadline: &mut Instant, bounds: Bounds) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let Some(pipe) = &mut child.stdout else { return Ok(bytes) };
     let mut buffer = [0; 4096];
     loop {
-        if !poll_until(&*pipe, deadline)? {
+        if !poll_until(&*pipe, *deadline)? {
             return Err(io::ErrorKind::TimedOut.into());
         }
-        match pipe.read(&mut buffer)? {
-            0 => return Ok(bytes),
-            count if bytes.len() + count > most => return Err(io::ErrorKind::FileTooLarge.into()),
-            count => bytes.extend_from_slice(&buffer[..count]),
+        let count = pipe.read(&mut buffer)?;
+        if count == 0 {
+            return Ok(bytes);
         }
+        if bytes.len() + count > bounds.most {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        if bytes.is_empty() && bounds.begins_within.is_some() {
+            *deadline = Instant::now() + bounds.within;
+        }
+        bytes.extend_from_slice(&buffer[..count]);
     }
 }
 
@@ -431,6 +440,23 @@ mod tests {
         let hung = run_within("sh", &["-c", "kill -STOP $$"], Duration::from_millis(50));
         assert!(hung.is_err_and(|error| error.kind() == io::ErrorKind::TimedOut));
         assert!(begun.elapsed() < long);
+    }
+
+    #[test]
+    fn the_time_of_one_counts_from_its_first_byte() {
+        let bounds = Bounds {
+            begins_within: Some(Duration::from_secs(60)),
+            within: Duration::from_millis(50),
+            most: 10,
+            asks_first: false,
+        };
+        let run = |script| run_bounded("sh", &["-c", script], &[], bounds);
+        assert_eq!(run("sleep 0.2; echo here").expect("it ends"), "here\n");
+        let late = run("echo; sleep 60");
+        assert!(late.is_err_and(|error| error.kind() == io::ErrorKind::TimedOut));
+        let silent = Bounds { begins_within: Some(Duration::from_millis(50)), ..bounds };
+        let late = run_bounded("sleep", &["60"], &[], silent);
+        assert!(late.is_err_and(|error| error.kind() == io::ErrorKind::TimedOut));
     }
 
     #[test]
