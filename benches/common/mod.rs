@@ -35,6 +35,12 @@ pub fn build(bed: &Bed) -> PathBuf {
 /// Builds a program of the repository, linked statically: no loader is measured.
 pub fn compile(source: &str, program: &Path) {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(source);
+    // A machine without a compiler has them built.
+    if let Some(folder) = std::env::var_os("SWRUN_BENCH_BUILT") {
+        let name = source.file_stem().expect("a file");
+        fs::copy(Path::new(&folder).join(name), program).expect("it was built before");
+        return;
+    }
     let built = Command::new("cc")
         .args(["-D_GNU_SOURCE", "-static", "-O2", "-o"])
         .args([program, &source])

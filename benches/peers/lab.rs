@@ -74,10 +74,12 @@ impl Lab {
     /// An empty one, with everybody who can take part.
     pub fn run(&self, work: &str) -> Run {
         let describe = ["describe", "--always", "--dirty", "--abbrev=10"];
-        let commit =
-            Command::new("git").args(["-C", env!("CARGO_MANIFEST_DIR")]).args(describe).output();
-        let commit =
-            String::from_utf8_lossy(&commit.expect("git is installed").stdout).into_owned();
+        let mut git = Command::new("git");
+        let commit = git.args(["-C", env!("CARGO_MANIFEST_DIR")]).args(describe).output();
+        // A machine of its own has the program alone.
+        let commit = std::env::var("SWRUN_PEERS_COMMIT").unwrap_or_else(|_| {
+            String::from_utf8_lossy(&commit.expect("git is installed").stdout).into_owned()
+        });
         let kernel = rustix::system::uname();
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         let named =

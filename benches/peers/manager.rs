@@ -115,6 +115,13 @@ pub trait Manager {
     fn main(&self) -> u32;
     /// Starts it again as the host would after a crash of it.
     fn again(&mut self);
+    /// What it remembers of its jobs over a boot of the host; `None` where that is files of the operator's, which it
+    /// does not write.
+    fn memory(&self) -> Option<PathBuf> {
+        None
+    }
+    /// Ends as with the host, and is started as at its boot; `meanwhile` is done in between.
+    fn reboot(&mut self, _meanwhile: &dyn Fn()) {}
     /// Where a job's standard output goes.
     fn log(&self, job: &Job) -> PathBuf;
     /// Ends it with all its jobs.

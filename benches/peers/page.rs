@@ -33,8 +33,9 @@ const WORKS: &[(&str, &str, &str)] = &[
     (
         "load",
         "Failed requests under load",
-        "Express, 20 ms a request, 400 new connections a second by sixteen clients that count each failure; \
-      ten seconds, and the thing is done in their midst. Every failure counts, also of what the killed process had in hand.",
+        "Express, 20 ms a request, 400 new connections a second by sixteen clients that count each failure, and beside them wrk with eight \
+      connections that it keeps; six seconds, and the thing is done in their midst. Every failure counts, also of what the killed process had in hand; \
+      where nobody listens wrk tries, and counts, as often as it can. A redeploy puts other files in place, and is a reload then, or a restart.",
     ),
     (
         "lines",
@@ -46,6 +47,12 @@ const WORKS: &[(&str, &str, &str)] = &[
         "kill -9 of the manager",
         "Three small programs run. After a second: how many still serve. Then the manager is started again as \
       the host would: after five seconds, how many serve, and how many processes there are too many.",
+    ),
+    (
+        "cuts",
+        "What it remembers, cut short",
+        "Three small programs run. The manager is ended, the file in which it keeps what runs is cut, and it is started as at a boot; \
+      within three seconds each program is asked. swrun's file is cut at every byte, PM2's at sixty places.",
     ),
     (
         "daemonised",
@@ -68,6 +75,13 @@ const WORKS: &[(&str, &str, &str)] = &[
         "In an emulated machine of Debian 12 (no KVM), where all is tens of times slower: ratios count, not milliseconds.",
     ),
     ("growth", "Growth", "Environments of a small program on one machine."),
+    (
+        "profile",
+        "Where it goes",
+        "`swrun restart --trace` and, after a `stop`, `swrun start --trace`: each process does one step after the other, and what several do they do beside \
+      one another. Then the system calls of a second in which nobody asks for anything (strace), and the instructions of a whole \
+      `swrun status` (callgrind).",
+    ),
 ];
 
 fn number(value: f64) -> String {

@@ -53,7 +53,7 @@ pub enum Command {
     /// Stop environments gracefully
     Stop(Order),
     /// Stop and start environments, with their profiles and .env files as they are now
-    Restart(Order),
+    Restart(Restart),
     /// Replace running instances by new ones, the old ones last: no connection is refused
     Reload(Order),
     /// Run so many instances of an environment, on the same ports
@@ -297,6 +297,16 @@ pub struct Order {
     pub no_wait: bool,
 }
 
+/// `swrun restart`.
+#[derive(Debug, clap::Args)]
+pub struct Restart {
+    #[command(flatten)]
+    pub order: Order,
+    /// Show where the time went, step by step
+    #[arg(long, conflicts_with = "no_wait")]
+    pub trace: bool,
+}
+
 /// `swrun scale`.
 #[derive(Debug, clap::Args)]
 pub struct Scale {
@@ -392,6 +402,9 @@ pub struct Start {
     /// End the process that has a port of the environment, after asking
     #[arg(long, conflicts_with_all = ["name", "no_wait"])]
     pub evict: bool,
+    /// Show where the time went, step by step; of what runs already that of its last start
+    #[arg(long, conflicts_with = "no_wait")]
+    pub trace: bool,
     /// With --evict: do not ask
     #[arg(long, requires = "evict")]
     pub yes: bool,

@@ -90,6 +90,7 @@ fn is_waiting(ask: &Ask) -> bool {
         | Ask::Events { .. }
         | Ask::Logs { .. }
         | Ask::Ports { .. }
+        | Ask::Trace { .. }
         | Ask::Exec { .. }
         | Ask::List {}
         | Ask::Renew {} => false,

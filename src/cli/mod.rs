@@ -31,6 +31,7 @@ use exit::{Ended, Exit, Failure};
 use output::Output;
 
 use crate::model::Places;
+use crate::sys::trace::Trace;
 
 /// Where a command line leads: most commands end here, two are roles of their own.
 #[derive(Debug)]
@@ -51,6 +52,7 @@ pub enum Next {
 /// Does what the command line asks for.
 #[must_use]
 pub fn main() -> Next {
+    let began = Trace::begin("swrun");
     completions::answer_shell();
     let args = match Args::try_parse() {
         Ok(args) => args,
@@ -71,7 +73,7 @@ pub fn main() -> Next {
             keeps_from: daemon.reserve_ports.unwrap_or(whom),
         };
     }
-    Next::Exit(here(&args))
+    Next::Exit(here(&args, began))
 }
 
 /// The command line, for what is made of it: manual pages, completions.
@@ -88,9 +90,9 @@ pub fn completions(shell: Shell) -> std::io::Result<String> {
     completions::script(shell)
 }
 
-fn here(args: &Args) -> ExitCode {
+fn here(args: &Args, began: Trace) -> ExitCode {
     let mut output = Output::stdout();
-    let ended = run(args, &mut output).and_then(|exit| output.flush().map(|()| exit));
+    let ended = run(args, began, &mut output).and_then(|exit| output.flush().map(|()| exit));
     match ended {
         Ok(exit) => exit.into(),
         Err(Failure::OutputClosed) => Exit::Done.into(),
@@ -102,7 +104,7 @@ fn here(args: &Args) -> ExitCode {
     }
 }
 
-fn run(args: &Args, output: &mut Output) -> Ended {
+fn run(args: &Args, began: Trace, output: &mut Output) -> Ended {
     let places = args.places(std::env::var_os("SWRUN_ROOT"));
     match &args.command {
         Command::Demo(demo) => demo::run(demo, output),
@@ -111,9 +113,9 @@ fn run(args: &Args, output: &mut Output) -> Ended {
         Command::Check(check) => commands::check::run(&places, check, output),
         Command::Setup(setup) => commands::setup::run(&places, setup, output),
         Command::Doctor(doctor) => commands::doctor::run(&places, doctor, output),
-        Command::Start(start) => commands::start::run(&places, start, output),
+        Command::Start(start) => commands::start::run(&places, start, began, output),
         Command::Stop(order) => commands::order::stop(&places, order, output),
-        Command::Restart(order) => commands::order::restart(&places, order, output),
+        Command::Restart(restart) => commands::order::restart(&places, restart, began, output),
         Command::Reload(order) => commands::order::reload(&places, order, output),
         Command::Scale(scale) => commands::order::scale(&places, scale, output),
         Command::Deploy(deploy) => commands::deploy::deploy(&places, deploy, output),

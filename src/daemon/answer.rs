@@ -12,7 +12,7 @@ use super::targets::{saved_spec, target_of, understood_target};
 use super::{adhoc, evict, orders, past, renew, saved};
 use crate::model::{EnvironmentStatus, PortLine, PortStatus, PortsDocument, Wanted};
 use crate::policy::access::{Class, Peer, is_allowed};
-use crate::wire::ask::{AdHoc, Answer, Ask, Order, Outcome, Refusal};
+use crate::wire::ask::{AdHoc, Answer, Ask, EnvironmentTrace, Order, Outcome, Refusal};
 use crate::wire::keep::{Reply, Request};
 
 /// Sends all answers to `ask` but the last, and returns that.
@@ -45,6 +45,10 @@ pub async fn answer(
         },
         Ask::Logs { target, after } => match select(&runner, &peer, &[target], Class::See) {
             Ok(entries) => past::logs(&runner, &entries, after).await,
+            Err(refusal) => Err(refusal),
+        },
+        Ask::Trace { targets } => match select(&runner, &peer, &targets, Class::See) {
+            Ok(entries) => Ok(Answer::Trace(traces(&entries).await)),
             Err(refusal) => Err(refusal),
         },
         Ask::Exec { target } => match select(&runner, &peer, &[target], Class::Admin) {
@@ -353,6 +357,21 @@ async fn start_ad_hoc(runner: &Rc<Runner>, peer: &Peer, ad_hoc: &AdHoc) -> Resul
         if entry.connection().is_some() { orders::Verb::Restart } else { orders::Verb::Start };
     let outcome = orders::carry_out(Rc::clone(runner), entry, verb, ad_hoc.wait).await;
     Ok(Answer::Done { outcomes: vec![outcome] })
+}
+
+/// Where the time of the last starts went. A monitor that does not answer has said nothing.
+async fn traces(entries: &[Rc<Entry>]) -> Vec<EnvironmentTrace> {
+    let mut traces = Vec::new();
+    for entry in entries {
+        let asked = async { entry.connection()?.ask(Request::Trace).await };
+        let mut steps = entry.order_trace.borrow().steps().to_vec();
+        steps.extend_from_slice(entry.launch_trace.borrow().steps());
+        if let Ok(Some(Reply::Trace(more))) = tokio::time::timeout(REPORT_WITHIN, asked).await {
+            steps.extend(more);
+        }
+        traces.push(EnvironmentTrace { name: entry.name.to_string(), steps });
+    }
+    traces
 }
 
 /// All about the ports, of running environments as their monitors say.

@@ -11,6 +11,7 @@ use super::link::News;
 use super::registry::{Entry, Runner, View};
 use super::{link, orders};
 use crate::model::Wanted;
+use crate::sys::trace::Trace;
 use crate::sys::{channel, files, sockets};
 
 /// A monitor that lived less than this is started again with a pause.
@@ -113,7 +114,10 @@ pub async fn keep(runner: Rc<Runner>, entry: Rc<Entry>) {
         // Kept here until it runs: it may fail to start.
         let copies = entry.sockets.borrow().values().map(OwnedFd::try_clone).collect();
         let sockets: Vec<OwnedFd> = io::Result::unwrap_or_default(copies);
-        let launched = runner.layout.launch(&runner.places, &entry.name, &sockets).await;
+        let mut trace = Trace::begin("runner");
+        let launched =
+            runner.layout.launch(&runner.places, &entry.name, &sockets, &mut trace).await;
+        *entry.launch_trace.borrow_mut() = trace;
         drop(sockets);
         if let Err(text) = launched {
             tracing::error!("{}: {text}", entry.name);

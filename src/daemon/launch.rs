@@ -15,6 +15,7 @@ use tokio::io::unix::AsyncFd;
 use super::Options;
 use crate::cgroup::Driver;
 use crate::model::{EnvName, Places};
+use crate::sys::trace::Trace;
 use crate::sys::{channel, command, files, readiness};
 
 /// How long a monitor may take until its socket answers.
@@ -64,6 +65,7 @@ impl Layout {
         places: &Places,
         name: &EnvName,
         sockets: &[OwnedFd],
+        trace: &mut Trace,
     ) -> Result<(), String> {
         let socket = places.monitor(name).join("sock");
         match self {
@@ -72,7 +74,10 @@ impl Layout {
                 systemctl("start", &["--no-block"], name)
                     .await
                     .map_err(|e| format!("could not start the unit \"{unit}\": {e}"))?;
-                until_it_answers(&socket, None).await
+                trace.did("ask systemd for its unit");
+                let outcome = until_it_answers(&socket, None).await;
+                trace.did("wait until its monitor answers");
+                outcome
             }
             Self::Direct { base, program } => {
                 let log = places.all_logs().join("monitor.log");
@@ -82,7 +87,9 @@ impl Layout {
                     .map_err(|e| format!("could not start the monitor of \"{name}\": {e}"))?;
                 let monitor = readiness::watch(monitor)
                     .map_err(|e| format!("could not watch the monitor of \"{name}\": {e}"))?;
+                trace.did("start its monitor");
                 let outcome = until_it_answers(&socket, Some(&monitor)).await;
+                trace.did("wait until its monitor answers");
                 if outcome.is_err() {
                     // Given up: it must not come up later.
                     let pidfd = monitor.get_ref();

@@ -86,6 +86,9 @@ pub async fn carry_out(runner: Rc<Runner>, entry: Rc<Entry>, verb: Verb, wait: b
         let text = "was deleted meanwhile".to_owned();
         return Outcome { name: entry.name.to_string(), ok: verb == Verb::Delete, text };
     }
+    if changes {
+        entry.begin_trace();
+    }
     if matches!(verb, Verb::Start | Verb::Restart | Verb::Reload) {
         until_stopped(&entry).await;
     }
@@ -152,16 +155,19 @@ async fn start(runner: &Rc<Runner>, entry: &Rc<Entry>, wait: bool) -> Result<Str
         None => {}
     }
     renew_spec(runner, entry).await?;
+    entry.did("read its profile, write its spec");
     let was_wanted = *entry.wanted.borrow();
     // What was wrong before this order (a damaged spec, say) is not its outcome.
     until_decided(&mut views).await;
     entry.view.send_modify(|view| view.trouble = None);
     runner.want(entry, Wanted::Online)?;
+    entry.did("write down that it is wanted");
     if !wait {
         return Ok("is asked to start".to_owned());
     }
     let outcome =
         until(entry, &mut views, "start", Duration::ZERO, |view| came_up(view, 0, None)).await;
+    entry.did("wait until it is up");
     // It could not be started at all: it is not left to try for ever behind the operator's back.
     let failed_to_start = |view: View| {
         view.brief.is_none_or(|brief| {
@@ -209,7 +215,9 @@ async fn until_restarted(
 ) -> Result<String, String> {
     let (ends, pid) = (seen.ends, seen.pid);
     let grace = grace(runner, entry);
-    until(entry, views, "restart", grace, |view| came_up(view, ends, pid)).await
+    let outcome = until(entry, views, "restart", grace, |view| came_up(view, ends, pid)).await;
+    entry.did("wait until it is up");
+    outcome
 }
 
 /// Writes the spec as the profile is now and asks the monitor to go over to it; gives what it was like
@@ -226,7 +234,9 @@ async fn ask_with_new_spec(
     let path = runner.places.spec(&entry.name);
     let before = std::fs::read(&path).ok();
     renew_spec(runner, entry).await?;
+    entry.did("read its profile, write its spec");
     let asked = ask(link, request).await?;
+    entry.did("wait until the start was tried out");
     if asked.is_err() {
         put_back(&path, before);
     }
@@ -239,7 +249,7 @@ async fn ask(link: &Link, request: Request) -> Result<Result<Box<Brief>, String>
         Err(_) => Err(format!("its monitor did not answer within {} s", PATIENCE.as_secs())),
         Ok(Some(Reply::Accepted(seen))) => Ok(Ok(seen)),
         Ok(Some(Reply::Failed(why))) => Ok(Err(why)),
-        Ok(Some(Reply::Report(_) | Reply::Ports(_) | Reply::Done) | None) => {
+        Ok(Some(Reply::Report(_) | Reply::Ports(_) | Reply::Trace(_) | Reply::Done) | None) => {
             Err("its monitor ended meanwhile; see \"swrun status\"".to_owned())
         }
     }

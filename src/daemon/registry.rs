@@ -22,6 +22,7 @@ use crate::cgroup::Driver;
 use crate::formats::spec_file;
 use crate::model::{EnvName, Places, Port, Wanted};
 use crate::policy::releases::Releases;
+use crate::sys::trace::Trace;
 use crate::wire::keep::{Brief, Full};
 
 /// The runner.
@@ -101,6 +102,10 @@ pub struct Entry {
     pub cancel: Notify,
     /// Whether a release of it is being deployed.
     pub is_deploying: Cell<bool>,
+    /// Where the time of the last order went.
+    pub order_trace: RefCell<Trace>,
+    /// Where that went until its monitor answered.
+    pub launch_trace: RefCell<Trace>,
 }
 
 impl Entry {
@@ -122,7 +127,19 @@ impl Entry {
             ending: Cell::new(0),
             cancel: Notify::new(),
             is_deploying: Cell::new(false),
+            order_trace: RefCell::new(Trace::begin("runner")),
+            launch_trace: RefCell::new(Trace::begin("runner")),
         }
+    }
+
+    /// An order begins: what it takes is noted from here on.
+    pub fn begin_trace(&self) {
+        *self.order_trace.borrow_mut() = Trace::begin("runner");
+    }
+
+    /// The order has come to here.
+    pub fn did(&self, step: &'static str) {
+        self.order_trace.borrow_mut().did(step);
     }
 
     /// What is seen of its monitor now.

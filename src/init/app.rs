@@ -16,6 +16,7 @@ use crate::model::{EnvSpec, Protocol, Ready, Wall};
 use crate::privilege::{filter, identity, landlock, limits};
 use crate::sys::files::read_beneath;
 use crate::sys::fork::{Birth, Child, fork};
+use crate::sys::trace::{Trace, TraceStep};
 use crate::sys::{channel, keyring, memory, signals};
 use crate::wire::launch::{Failure, Launch, Step};
 
@@ -43,6 +44,8 @@ pub struct Started {
     pub pidfd: OwnedFd,
     /// Its system calls that are the monitor's to answer, if the kernel can.
     pub calls: Option<OwnedFd>,
+    /// Where the time went until its exec.
+    pub steps: Vec<TraceStep>,
 }
 
 /// Starts the app's process, which becomes the user and waits; so it is ready when the cage is, where
@@ -100,13 +103,14 @@ impl App {
 /// # Errors
 /// The step that failed, with its errno.
 pub fn await_exec(app: App, rehearse: bool) -> Result<Started, Failure> {
-    let mut calls = None;
+    let (mut calls, mut steps) = (None, Vec::new());
     // The other end closes at the exec: silence is success.
     while let Some(message) = channel::receive(app.says.as_fd())
         .map_err(|e| Failure::new("hear the app's process", &e))?
     {
         match serde_json::from_slice(&message.bytes) {
             Ok(Step::Filtered) => calls = message.descriptors.into_iter().next(),
+            Ok(Step::Traced { steps: all }) => steps = all,
             Ok(Step::Failed(failure)) => return Err(failure),
             Err(e) => return Err(Failure::new("understand the app's process", &e.into())),
         }
@@ -118,7 +122,7 @@ pub fn await_exec(app: App, rehearse: bool) -> Result<Started, Failure> {
             errno: None,
         });
     }
-    Ok(Started { pid: app.pid, pidfd: app.pidfd, calls })
+    Ok(Started { pid: app.pid, pidfd: app.pidfd, calls, steps })
 }
 
 /// Whether the process of a rehearsal came to its end.
@@ -136,6 +140,7 @@ fn become_app(
     cage: OwnedFd,
     tell: &OwnedFd,
 ) -> Result<(), Failure> {
+    let mut trace = Trace::begin("app");
     let spec = launch.spec;
     // The monitor's is not for it; one that goes sooner than usual already stays so.
     let _ = memory::set_oom_score(memory::USUAL);
@@ -145,6 +150,7 @@ fn become_app(
     // After it is in its cgroup: that one is the root of what it sees.
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWCGROUP)
         .map_err(|e| Failure::new("take a cgroup namespace", &e.into()))?;
+    trace.did("join its groups");
     rustix::process::setsid().map_err(at("lead a session"))?;
     if rustix::termios::isatty(rustix::stdio::stdin()) {
         // A terminal of its own (swrun exec): keys are signals to this session.
@@ -166,6 +172,7 @@ fn become_app(
     identity::become_user(&spec.identity).map_err(|(step, e)| Failure::new(step, &e))?;
     keyring::leave_session().map_err(|e| Failure::new("leave the session key ring", &e))?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o027));
+    trace.did("become its user");
     // Now, while init builds the cage: the kernel compiles the filter for an eighth of a millisecond.
     let allowed: Vec<Sysno> =
         spec.sandbox.allow_syscalls.iter().filter_map(|name| name.parse().ok()).collect();
@@ -180,14 +187,17 @@ fn become_app(
                 .map_err(|e| Failure::new("hand over the filter's descriptor", &e))?;
         }
     }
+    trace.did("filter its system calls");
     // Up to here no path was looked up: until now there was the host's root. An init that failed to
     // build the cage closes its end, and says why itself.
     File::from(cage).read_exact(&mut [0]).map_err(|e| Failure::new("wait for the cage", &e))?;
+    trace.did("wait for the cage");
     // From here on all is done with the user's own rights, inside the cage.
     let variables = super::environment::of(spec, (launch.id, launch.place), read_env_file(spec)?);
     rustix::process::chdir(&spec.cwd)
         .map_err(|e| Failure::new(format!("enter \"{}\"", spec.cwd.display()), &e.into()))?;
     let program = find_program(spec, &variables)?;
+    trace.did("read its variables, find its program");
     if spec.sandbox.has(Wall::Landlock) {
         // The wall of TCP where there is no program at bind(2). Not beside it: the kernel asks Landlock
         // first, and then nobody is told of a refusal.
@@ -200,6 +210,9 @@ fn become_app(
     if is_filtered {
         filter::finish(&allowed).map_err(|e| Failure::new("limit the system calls", &e))?;
     }
+    trace.did("limit its files, close the filter");
+    // Who does not hear it hears of the exec all the same.
+    let _ = say(tell, &Step::Traced { steps: trace.into_steps() }, &[]);
     if launch.rehearse {
         return Ok(());
     }

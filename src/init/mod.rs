@@ -23,6 +23,7 @@ use rustix::process::{Signal, set_parent_process_death_signal};
 use app::Started;
 
 use crate::model::Ready;
+use crate::sys::trace::Trace;
 use crate::sys::{channel, command_line};
 use crate::wire::launch::{Failure, Handed, Launch, Report};
 
@@ -45,6 +46,7 @@ fn run(
     group: OwnedFd,
     joins: Vec<OwnedFd>,
 ) -> Result<(), Failure> {
+    let mut trace = Trace::begin("init");
     // A dead monitor leaves nothing behind: the kernel kills this process, and with it all others.
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(at("arm the death signal"))?;
     if is_closed(report) {
@@ -54,9 +56,11 @@ fn run(
         .map_err(at("become undumpable"))?;
     rustix::process::setsid().map_err(at("lead a session"))?;
     let mut app = app::start(launch, group.as_fd(), &joins)?;
+    trace.did("fork the app's process");
     // While the app's process becomes the user.
     drop((group, joins));
     setup::cage(launch)?;
+    trace.did("build the cage");
     let says = match launch.spec.ready {
         Ready::Notify if !launch.rehearse => {
             let socket = ready::socket();
@@ -73,14 +77,18 @@ fn run(
     // Only a name: without it ps shows the monitor's.
     let _ = command_line::set(c"swrun-init", &["swrun", "__init", launch.spec.name.as_str()]);
     give_up_root()?;
-    let Started { pid, pidfd, calls } = app::await_exec(app, launch.rehearse)?;
+    trace.did("give up root");
+    let Started { pid, pidfd, calls, steps } = app::await_exec(app, launch.rehearse)?;
+    trace.did("wait until the app is executed");
+    trace.take(steps);
+    let started = Report::Started { steps: trace.into_steps() };
     if launch.rehearse {
-        say(report, &Report::Started, &[]);
+        say(report, &started, &[]);
         return Ok(());
     }
     let descriptors: Vec<BorrowedFd<'_>> =
         std::iter::once(&pidfd).chain(&calls).map(|descriptor| descriptor.as_fd()).collect();
-    say(report, &Report::Started, &descriptors);
+    say(report, &started, &descriptors);
     drop((pidfd, calls));
     let end = reap::until(pid).map_err(|e| Failure::new("wait for the app", &e))?;
     say(report, &end, &[]);

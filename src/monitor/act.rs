@@ -12,8 +12,9 @@ use super::start::How;
 use crate::formats::journal;
 use crate::lifecycle::{Action, Event};
 
-use crate::model::{self, Cause, EventKind, LastExit, Protocol};
+use crate::model::{self, Cause, EventKind, LastExit, Phase, Protocol};
 use crate::policy::ceiling;
+use crate::sys::trace::Trace;
 use crate::sys::{channel, clock};
 use crate::wire::launch::{Failure, Report};
 
@@ -21,6 +22,11 @@ impl Monitor {
     /// One step of the state machine, and what it decided.
     pub(super) fn step(&mut self, event: &Event) {
         let before = self.environment.phase();
+        if let Event::Running { id } = event
+            && let Some(running) = self.running.get_mut(id)
+        {
+            running.trace.did("wait until it is up");
+        }
         let actions = self.environment.step(event, clock::monotonic());
         self.is_dirty |= !actions.is_empty() || before != self.environment.phase();
         for action in actions {
@@ -58,6 +64,7 @@ impl Monitor {
             rehearse: false,
             is_walled: self.tenant.is_some(),
         };
+        self.trace.did("come to the start");
         match self.starter.start(self.driver.as_ref(), &self.base, &self.spec, id, how) {
             Ok(running) => {
                 self.running.insert(id, running);
@@ -115,7 +122,9 @@ impl Monitor {
             match channel::receive(report.as_fd()) {
                 Ok(Some(message)) => match serde_json::from_slice::<Report>(&message.bytes) {
                     Ok(Report::Says) => running.says = message.descriptors.into_iter().next(),
-                    Ok(Report::Started) => {
+                    Ok(Report::Started { steps }) => {
+                        running.trace.did("wait until it is executed");
+                        running.trace.take(steps);
                         let mut descriptors = message.descriptors.into_iter();
                         (running.app, running.calls) = (descriptors.next(), descriptors.next());
                         self.started(id);
@@ -145,7 +154,7 @@ impl Monitor {
             return;
         }
         let Some(running) = self.running.get_mut(&id) else { return };
-        running.mounts = mounts_of(running.init_pid);
+        running.hold_mounts();
         running.app_pid = running.app.as_ref().and_then(pid_of);
         let pid = running.app_pid.unwrap_or(-1);
         let wanted = self.spec.ports.iter().filter(|port| port.proto == Protocol::Tcp);
@@ -242,6 +251,7 @@ impl Monitor {
 
     /// The init of an instance is dead, and with it every process of the instance.
     pub(super) fn take_end(&mut self, id: u32) {
+        let began = Trace::begin("monitor");
         self.take_reports(id);
         let running = if id == REHEARSAL {
             self.rehearsal.take().map(|rehearsal| self.end_rehearsal(rehearsal))
@@ -261,6 +271,18 @@ impl Monitor {
         if id != REHEARSAL {
             let event = self.decide_end(id, &mut running);
             self.pending.push_back(event);
+            self.trace_end(id, began);
+        }
+    }
+
+    /// Where an order ended it, it is a part of what that took; else what follows begins with it.
+    fn trace_end(&mut self, id: u32, began: Trace) {
+        let mut instances = self.environment.instances();
+        if instances.any(|(one, instance)| one == id && instance.phase() == Phase::Stopping) {
+            self.trace.did("end the one before");
+        } else {
+            self.trace = began;
+            self.trace.did("see how it ended");
         }
     }
 
@@ -397,11 +419,6 @@ fn pid_of(pidfd: &OwnedFd) -> Option<i32> {
     let pid = text.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok())?;
     // -1 is that of a process that has ended and was reaped.
     (pid > 0).then_some(pid)
-}
-
-/// The mount namespace of an init; none once it has ended, reaped or not.
-fn mounts_of(init: i32) -> Option<OwnedFd> {
-    std::fs::File::open(format!("/proc/{init}/ns/mnt")).ok().map(OwnedFd::from)
 }
 
 fn signal_name(number: i32) -> String {

@@ -28,6 +28,7 @@ use crate::cgroup::Counters;
 use crate::lifecycle::{Environment, Event};
 use crate::model::{EnvName, EnvSpec, EventKind, LastExit, Notice, Places};
 use crate::ports::Wall;
+use crate::sys::trace::Trace;
 use crate::sys::{command, passed};
 use crate::wire::keep::{ReloadFailed, Reply};
 
@@ -399,6 +400,7 @@ impl Monitor {
         // What happened before is in the counters.
         let counters = watch.as_mut().map(|watch| watch.look()).unwrap_or_default();
         let running = Running {
+            trace: Trace::begin("monitor"),
             launched: state.launched,
             init_pid: state.init_pid,
             init: one(state.init)?,

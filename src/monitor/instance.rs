@@ -7,6 +7,7 @@ use super::budget::Budget;
 use super::logs::Capture;
 use super::ready::Words;
 use crate::cgroup::Watch;
+use crate::sys::trace::Trace;
 use crate::wire::launch::Failure;
 
 /// Descriptors and findings of one instance.
@@ -14,6 +15,8 @@ use crate::wire::launch::Failure;
 pub struct Running {
     /// When it was launched.
     pub launched: Duration,
+    /// Where the time of its start went.
+    pub trace: Trace,
     /// Its init, as the host sees it.
     pub init_pid: i32,
     /// Its init's pidfd: readable once every process of the instance is dead.
@@ -61,6 +64,12 @@ pub struct Running {
 }
 
 impl Running {
+    /// Keeps its mounts beyond its end. None where that has come already, reaped or not.
+    pub fn hold_mounts(&mut self) {
+        let path = format!("/proc/{}/ns/mnt", self.init_pid);
+        self.mounts = std::fs::File::open(path).ok().map(OwnedFd::from);
+    }
+
     /// SIGKILL to its init, and so to every process of the instance; one that is dead needs none.
     pub fn kill(&self) {
         let _ = rustix::process::pidfd_send_signal(&self.init, rustix::process::Signal::KILL);

@@ -27,6 +27,7 @@ use crate::formats::spec_file;
 use crate::lifecycle::{Environment, Event};
 use crate::model::{EnvName, EnvSpec, EventKind, Places};
 use crate::privilege::etc::Etc;
+use crate::sys::trace::Trace;
 use crate::sys::{files, groups};
 use crate::wire::launch::Init;
 use crate::wire::{pack, tell};
@@ -49,10 +50,12 @@ impl Monitor {
     /// # Errors
     /// The step that failed, in words for the operator.
     pub(super) fn new(arguments: Arguments, init: Init, lock: File) -> Result<Self, String> {
+        let mut trace = Trace::begin("monitor");
         let Arguments { name, places, group, sockets, .. } = arguments;
         let path = places.spec(&name);
         let spec = spec_file::read(&path)
             .map_err(|e| format!("could not read the spec \"{}\": {e}", path.display()))?;
+        trace.did("read its spec");
         let driver = driver()?;
         let base = match group {
             Some(group) => group,
@@ -60,7 +63,7 @@ impl Monitor {
         };
         clear(driver.as_ref(), &base)?;
         driver.prepare(&base, &spec.limits, std::process::id()).map_err(|e| e.to_string())?;
-
+        trace.did("make its groups");
         let memory_path = places.memory_of(&name);
         let (memory, said) = memory_file::read(&memory_path)
             .map_err(|e| format!("could not read \"{}\": {e}", memory_path.display()))?;
@@ -68,12 +71,16 @@ impl Monitor {
         let control = Control::listen(&socket)
             .map_err(|e| format!("could not listen at \"{}\": {e}", socket.display()))?;
         let environment = Environment::new(rules(&spec), memory.next_id);
+        trace.did("read its counts, listen for orders");
         let parts = Parts { name, places, spec, base, driver, lock, environment, control };
         let mut monitor = Self::of(parts, init)?;
+        trace.did("open its logs and its history");
         monitor.last_exit.clone_from(&memory.last_exit);
         monitor.write_event(None, EventKind::MonitorStarted);
         monitor.enter_wall();
         monitor.adopt(sockets, memory.was_running);
+        trace.did("get behind the wall of ports");
+        monitor.trace = trace;
         if let Some(text) = said {
             monitor.write_event(None, EventKind::Warning { text });
         }
@@ -139,6 +146,7 @@ impl Monitor {
         let mut monitor = Self {
             environment,
             starter,
+            trace: Trace::begin("monitor"),
             logs,
             control,
             last_exit: None,
@@ -198,6 +206,8 @@ impl Monitor {
             self.environment.resume_count(memory.restarts);
             return;
         }
+        // What the app is refused in its first millisecond would be told to whom the port belongs.
+        self.listen_to_refusals();
         self.step(&Event::Start);
         if memory.was_running {
             self.environment.resume_count(memory.restarts.saturating_add(1));

@@ -11,6 +11,7 @@ use crate::lifecycle::Event;
 use crate::model::{EnvSpec, EventKind, Phase, Protocol, ReleaseName, format_bytes};
 use crate::policy::ceiling;
 use crate::sys::clock;
+use crate::sys::trace::{Trace, TraceStep};
 use crate::wire::keep::{Brief, ReloadFailed, Reply, Request};
 
 impl Monitor {
@@ -77,6 +78,10 @@ impl Monitor {
                     };
                     self.control.reply(client, call.id, reply);
                 }
+                Request::Trace => {
+                    let steps = self.traced();
+                    self.control.reply(client, call.id, Reply::Trace(steps));
+                }
                 Request::Ports => {
                     let ports = self.port_lines();
                     self.control.reply(client, call.id, Reply::Ports(ports));
@@ -94,13 +99,16 @@ impl Monitor {
         if self.is_ending {
             return Err("the environment is being stopped".to_owned());
         }
+        let trace = Trace::begin("monitor");
         let spec = self.read_spec()?;
         // The group of a rehearsal before may still be there.
         self.collect_garbage();
         let how = How { place: 0, rehearse: true, is_walled: self.tenant.is_some() };
         let started = self.starter.start(self.driver.as_ref(), &self.base, &spec, REHEARSAL, how);
         match started {
-            Ok(running) => {
+            Ok(mut running) => {
+                self.trace = trace;
+                running.hold_mounts();
                 let succeeded = false;
                 self.rehearsal = Some(Rehearsal { running, spec, succeeded, client, call, then });
                 Ok(())
@@ -155,6 +163,7 @@ impl Monitor {
     }
 
     pub(super) fn end_rehearsal(&mut self, mut rehearsal: Rehearsal) -> Running {
+        self.trace.did("try the start out");
         let failure = rehearsal.running.failure.take().map(|failure| failure.to_string());
         let outcome = match failure {
             Some(text) => Err(text),
@@ -202,6 +211,15 @@ impl Monitor {
             text = format!("{text}: {why}");
         }
         self.write_event(None, EventKind::Note { text });
+    }
+
+    /// Where the time of the last start went, of all instances that there are.
+    fn traced(&self) -> Vec<TraceStep> {
+        let of_instance = self.running.iter().flat_map(|(id, running)| {
+            let steps = running.trace.steps().iter().cloned();
+            steps.map(|step| TraceStep { instance: Some(*id), ..step })
+        });
+        self.trace.steps().iter().cloned().chain(of_instance).collect()
     }
 
     pub(super) fn brief(&self) -> Brief {

@@ -32,6 +32,7 @@ use crate::formats::memory_file::{self, Memory};
 use crate::lifecycle::{Environment, Event, Rules};
 use crate::model::{EnvName, EnvSpec, LastExit, Places, WatchRules};
 use crate::ports::Tenant;
+use crate::sys::trace::Trace;
 use crate::sys::{clock, memory};
 use crate::wire::keep::ReloadFailed;
 
@@ -64,6 +65,8 @@ pub struct Monitor {
     /// A program that is to take this one's place, and who asked for it.
     pub(super) heir: Option<(OwnedFd, Client, u64)>,
     pub(super) starter: Starter,
+    /// Where the time of the last start went, before the instance's own.
+    pub(super) trace: Trace,
     pub(super) environment: Environment,
     pub(super) running: BTreeMap<u32, Running>,
     pub(super) rehearsal: Option<Rehearsal>,

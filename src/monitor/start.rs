@@ -13,6 +13,7 @@ use crate::model::EnvSpec;
 use crate::privilege::etc::Etc;
 use crate::sys::channel;
 use crate::sys::fork::{Birth, fork};
+use crate::sys::trace::Trace;
 use crate::wire::launch::{Failure, Handed, Init, Launch};
 
 /// What every start of this monitor uses.
@@ -91,7 +92,7 @@ impl Starter {
         self.discard(driver, base);
         self.ready = self.make_place(driver, base, spec, id).ok();
         // What it has now will do, where it cannot be brought up to date.
-        self.has_etc |= self.etc.renew(spec).is_ok();
+        self.has_etc |= self.etc.renew_lightly(spec).is_ok();
     }
 
     /// Gives up the place that was made: the next instance is one of another spec.
@@ -148,15 +149,21 @@ impl Starter {
         how: How,
     ) -> Result<Running, Failure> {
         let How { place, rehearse, is_walled } = how;
+        let mut trace = Trace::begin("monitor");
         if rehearse || !self.has_etc {
             // A rehearsal is one of a new spec.
             let made = if rehearse { self.etc.renew(spec) } else { self.etc.make(spec) };
             made.map_err(|e| Failure::new("copy the files of /etc", &e))?;
             self.has_etc = true;
+            trace.did("copy the files of /etc");
         }
         let made = match self.ready.take_if(|place| place.id == id) {
             Some(made) => made,
-            None => self.make_place(driver, base, spec, id)?,
+            None => {
+                let made = self.make_place(driver, base, spec, id)?;
+                trace.did("make its group and its pipes");
+                made
+            }
         };
         let Place { entry, watch, out: (out, out_end), err: (err, err_end), report, .. } = made;
         let (report, report_end) = report;
@@ -182,7 +189,9 @@ impl Starter {
             Ok((self.init)(&launch, Handed { report, group, joins: given.collect() }))
         })
         .map_err(|e| Failure::new("start the instance's init", &e))?;
+        trace.did("fork its init");
         Ok(Running {
+            trace,
             launched: crate::sys::clock::monotonic(),
             init_pid: child.pid,
             init: child.pidfd,

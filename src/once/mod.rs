@@ -184,7 +184,7 @@ impl Instance {
         end_by_signals(self.init);
         while let Ok(Some(message)) = channel::receive(self.report.as_fd()) {
             match serde_json::from_slice::<Report>(&message.bytes) {
-                Ok(Report::Started) => {
+                Ok(Report::Started { .. }) => {
                     self.relay.begin();
                     // Behind the pidfd.
                     if let Some(calls) = message.descriptors.into_iter().nth(1) {

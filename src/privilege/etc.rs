@@ -95,6 +95,10 @@ enum Kind {
 
 type Wanted = BTreeMap<PathBuf, Kind>;
 
+/// Folders and files that were looked at, and what they were like before that: while they are so, each link in the folders
+/// is too.
+type Seen = Vec<(PathBuf, [i64; 4])>;
+
 impl Etc {
     /// Makes what a start needs and is not there; what is there may be of yesterday, until `renew`.
     ///
@@ -113,9 +117,23 @@ impl Etc {
     /// # Errors
     /// A file could not be copied; what is there stays.
     pub fn renew(&self, spec: &EnvSpec) -> io::Result<()> {
-        let lock = files::lock_waiting(&files::with_suffix(&self.shared, ".lock"))?;
-        copy(Path::new(SOURCE), &self.shared)?;
-        drop(lock);
+        self.renew_if(spec, true)
+    }
+
+    /// The same where a look at the folders and files says that something has changed: a hundred system calls where a
+    /// whole look takes fifteen hundred, after each start.
+    ///
+    /// # Errors
+    /// As [`Etc::renew`].
+    pub fn renew_lightly(&self, spec: &EnvSpec) -> io::Result<()> {
+        self.renew_if(spec, !is_as_seen(Path::new(SOURCE), &self.shared))
+    }
+
+    fn renew_if(&self, spec: &EnvSpec, is_to_be_copied: bool) -> io::Result<()> {
+        if is_to_be_copied {
+            let _lock = files::lock_waiting(&files::with_suffix(&self.shared, ".lock"))?;
+            copy(Path::new(SOURCE), &self.shared)?;
+        }
         self.make_places(spec)?;
         self.renew_own(spec)
     }
@@ -153,9 +171,40 @@ fn note_of(shared: &Path) -> PathBuf {
     files::with_suffix(shared, ".list")
 }
 
+/// Where what was looked at lies, a line each.
+fn seen_of(shared: &Path) -> PathBuf {
+    files::with_suffix(shared, ".seen")
+}
+
+/// Whether all that was looked at by the last [`copy`] is as it was then.
+fn is_as_seen(source: &Path, target: &Path) -> bool {
+    let Ok(seen) = fs::read_to_string(seen_of(target)) else { return false };
+    let is_same = |line: &str| {
+        let (stamp_then, path) = line.split_once(' ')?;
+        let found = fs::metadata(source.join(path)).ok()?;
+        (stamp_text(stamp(&found)) == stamp_then).then_some(())
+    };
+    !seen.is_empty() && seen.split_terminator('\0').all(|line| is_same(line).is_some())
+}
+
+fn stamp_text(stamp: [i64; 4]) -> String {
+    stamp.map(|number| number.to_string()).join(":")
+}
+
 /// Copies what is shown of `source` to `target`, and removes what was copied before and is not there now.
 fn copy(source: &Path, target: &Path) -> io::Result<()> {
-    let wanted = wanted(source);
+    let (wanted, seen) = wanted(source);
+    // Not while it may be half done.
+    files::remove_if_there(&seen_of(target))?;
+    copy_all(&wanted, target)?;
+    let lines: Vec<String> = seen
+        .iter()
+        .filter_map(|(path, stamp)| Some(format!("{} {}\0", stamp_text(*stamp), path.to_str()?)))
+        .collect();
+    files::replace_lightly(&seen_of(target), lines.concat().as_bytes(), 0o600)
+}
+
+fn copy_all(wanted: &Wanted, target: &Path) -> io::Result<()> {
     let note = note_of(target);
     // What was copied, a path a part, and behind it what all was like.
     let names: Vec<&str> = wanted.keys().filter_map(|path| path.to_str()).collect();
@@ -165,7 +214,7 @@ fn copy(source: &Path, target: &Path) -> io::Result<()> {
         return Ok(());
     }
     make_public(target, Path::new(""))?;
-    for (path, kind) in &wanted {
+    for (path, kind) in wanted {
         let to = target.join(path);
         match kind {
             Kind::Folder => make_public(target, path)?,
@@ -208,8 +257,12 @@ fn make_public(target: &Path, path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn wanted(source: &Path) -> Wanted {
-    let mut wanted = Wanted::new();
+fn wanted(source: &Path) -> (Wanted, Seen) {
+    let (mut wanted, mut seen) = (Wanted::new(), Seen::new());
+    // What comes and goes is seen by the folder.
+    if let Ok(found) = fs::metadata(source) {
+        seen.push((PathBuf::new(), stamp(&found)));
+    }
     let names: Vec<String> = fs::read_dir(source)
         .into_iter()
         .flatten()
@@ -219,20 +272,34 @@ fn wanted(source: &Path) -> Wanted {
         match shown.strip_suffix('*') {
             Some(start) => {
                 for name in names.iter().filter(|name| name.starts_with(start)) {
-                    add(source, Path::new(name), &mut wanted);
+                    add(source, Path::new(name), &mut wanted, &mut seen);
                 }
             }
-            None => add(source, Path::new(shown), &mut wanted),
+            None => {
+                // "ssl/certs" comes and goes in "ssl".
+                let round = Path::new(shown).parent().filter(|round| *round != Path::new(""));
+                if let Some((round, found)) =
+                    round.and_then(|r| Some((r, fs::metadata(source.join(r)).ok()?)))
+                {
+                    seen.push((round.to_owned(), stamp(&found)));
+                }
+                add(source, Path::new(shown), &mut wanted, &mut seen);
+            }
         }
     }
-    wanted
+    (wanted, seen)
 }
 
 /// Adds a path and what is below it, with the folders round it.
-fn add(source: &Path, path: &Path, wanted: &mut Wanted) {
+fn add(source: &Path, path: &Path, wanted: &mut Wanted, seen: &mut Seen) {
     let from = source.join(path);
     let Ok(found) = fs::symlink_metadata(&from) else { return };
-    if wanted.len() >= MOST || found.mode() & 0o004 == 0 {
+    if wanted.len() >= MOST {
+        return;
+    }
+    if found.mode() & 0o004 == 0 {
+        // It may become readable.
+        seen.push((path.to_owned(), stamp(&found)));
         return;
     }
     let kind = if found.is_dir() {
@@ -244,6 +311,11 @@ fn add(source: &Path, path: &Path, wanted: &mut Wanted) {
     } else {
         return;
     };
+    match &kind {
+        Kind::Folder => seen.push((path.to_owned(), stamp(&found))),
+        Kind::File(_, stamp) => seen.push((path.to_owned(), *stamp)),
+        Kind::Link(_) => {}
+    }
     for folder in path.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty()) {
         wanted.insert(folder.to_owned(), Kind::Folder);
     }
@@ -251,7 +323,7 @@ fn add(source: &Path, path: &Path, wanted: &mut Wanted) {
     wanted.insert(path.to_owned(), kind);
     if is_folder {
         for entry in fs::read_dir(&from).into_iter().flatten().flatten() {
-            add(source, &path.join(entry.file_name()), wanted);
+            add(source, &path.join(entry.file_name()), wanted, seen);
         }
     }
 }
@@ -295,8 +367,9 @@ fn by_words(path: &Path) -> PathBuf {
     end
 }
 
+/// By the time of its last change of any kind (`st_ctime` in inode(7)), of its rights too.
 fn stamp(found: &fs::Metadata) -> [i64; 4] {
-    [found.ino().cast_signed(), found.size().cast_signed(), found.mtime(), found.mtime_nsec()]
+    [found.ino().cast_signed(), found.size().cast_signed(), found.ctime(), found.ctime_nsec()]
 }
 
 /// The texts of passwd(5) and group(5): root, nobody, the user with its groups, and nobody else of the host.
@@ -357,7 +430,9 @@ mod tests {
         symlink("/usr/share/zoneinfo/UTC", source.join("localtime")).expect("ours");
         fs::write(top.join("stub"), "nameserver").expect("ours");
         symlink(top.join("stub"), source.join("resolv.conf")).expect("ours");
+        assert!(!is_as_seen(&source, &target));
         copy(&source, &target).expect("it copies");
+        assert!(is_as_seen(&source, &target));
 
         let text = |path: &str| fs::read_to_string(target.join(path)).ok();
         assert_eq!(text("hosts").as_deref(), Some("first"));
@@ -378,6 +453,7 @@ mod tests {
         fs::create_dir_all(source.join("fonts/conf.d")).expect("ours");
         fs::write(top.join("precious"), "").expect("ours");
         symlink("../../../usr/../precious", source.join("fonts/conf.d/link")).expect("ours");
+        assert!(!is_as_seen(&source, &target));
         copy(&source, &target).expect("it copies");
         copy(&source, &target).expect("it copies");
         assert_eq!(text("hosts").as_deref(), Some("second"));
@@ -386,6 +462,28 @@ mod tests {
         write("hosts", "third", 0o644);
         copy(&source, &target).expect("it copies");
         assert!(top.join("precious").exists());
+        // Each by itself is seen without a whole look.
+        let changes: [(&str, &dyn Fn()); 7] = [
+            ("a text", &|| write("hosts", "fourth", 0o644)),
+            ("rights", &|| write("hosts", "fourth", 0o600)),
+            ("rights that come back", &|| {
+                let mode = fs::Permissions::from_mode(0o644);
+                fs::set_permissions(source.join("hosts"), mode).expect("ours");
+            }),
+            ("where a link leads", &|| {
+                fs::remove_file(source.join("fonts/conf.d/link")).expect("ours");
+                symlink("/usr/share", source.join("fonts/conf.d/link")).expect("ours");
+            }),
+            ("what a link leads to", &|| fs::write(top.join("stub"), "another").expect("ours")),
+            ("a new file, deep", &|| write("ssl/certs/two.pem", "first", 0o644)),
+            ("a new language", &|| write("java-18/policy", "first", 0o644)),
+        ];
+        for (what, change) in changes {
+            assert!(is_as_seen(&source, &target), "before {what}");
+            change();
+            assert!(!is_as_seen(&source, &target), "{what}");
+            copy(&source, &target).expect("it copies");
+        }
         // A file that anybody may read, in a folder that nobody may enter.
         let private = top.join("private");
         fs::create_dir(&private).expect("ours");

@@ -20,3 +20,4 @@ pub mod readiness;
 pub mod ring;
 pub mod signals;
 pub mod sockets;
+pub mod trace;

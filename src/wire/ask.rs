@@ -13,6 +13,7 @@ use crate::model::{
     EnvSpec, EnvironmentStatus, Event, LogPart, LogPlace, PortsDocument, ReleaseName, Resources,
     StatusDocument, UsageSpan, WallLine,
 };
+use crate::sys::trace::TraceStep;
 
 /// What is asked of the runner. `targets` are names or targets of environments; none is all.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -48,6 +49,11 @@ pub enum Ask {
         target: String,
         /// Behind these places, which an answer before gave, by `out` and `err`; of one that is not named, its end.
         after: BTreeMap<String, LogPlace>,
+    },
+    /// Where the time of the last start went. See-class.
+    Trace {
+        /// Which.
+        targets: Vec<String>,
     },
     /// The cage of one, for a command of an operator's. Admin-class.
     Exec {
@@ -119,7 +125,8 @@ impl Ask {
             | Self::History { .. }
             | Self::Events { .. }
             | Self::Logs { .. }
-            | Self::Ports { .. } => true,
+            | Self::Ports { .. }
+            | Self::Trace { .. } => true,
             Self::Exec { .. }
             | Self::Start(_)
             | Self::Stop(_)
@@ -218,6 +225,8 @@ pub enum Answer {
     },
     /// To `Ports`.
     Ports(PortsDocument),
+    /// To `Trace`.
+    Trace(Vec<EnvironmentTrace>),
     /// To an order: one outcome for each environment.
     Done {
         /// In the order of their names.
@@ -225,6 +234,15 @@ pub enum Answer {
     },
     /// Nothing was done.
     Refused(Refusal),
+}
+
+/// Where the time of the last start of one environment went.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnvironmentTrace {
+    /// The environment.
+    pub name: String,
+    /// In no order.
+    pub steps: Vec<TraceStep>,
 }
 
 /// How an order went for one environment.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{EnvironmentStatus, LastExit, Phase, PortLine, ReleaseName};
+use crate::sys::trace::TraceStep;
 
 /// What the runner asks; `id` comes back with the reply.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +33,8 @@ pub enum Request {
     Scale,
     /// Say all about the ports.
     Ports,
+    /// Say where the time of the last start went.
+    Trace,
     /// Empty the logs.
     Flush,
     /// Let the program that is with this message take over, as soon as nothing is under way.
@@ -80,6 +83,8 @@ pub enum Reply {
     Done,
     /// To `Ports`.
     Ports(Vec<PortLine>),
+    /// To `Trace`.
+    Trace(Vec<TraceStep>),
     /// Nothing was done.
     Failed(String),
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{EnvSpec, Wall};
 use crate::sys::fork::INSTANCE_NAMESPACES;
+use crate::sys::trace::TraceStep;
 
 /// The role of init, as the monitor's child takes it; gives the status it ends with.
 pub type Init = fn(&Launch<'_>, Handed) -> u8;
@@ -61,7 +62,11 @@ pub struct Handed {
 pub enum Report {
     /// The app has been executed; its pidfd comes with this message, and behind it, where the kernel can,
     /// the descriptor of its system calls that the monitor answers. After a rehearsal: it could be.
-    Started,
+    Started {
+        /// Where the time went, in init and in the app's process.
+        #[serde(default)]
+        steps: Vec<TraceStep>,
+    },
     /// Where the app says that it is ready comes with this message, before that of its start.
     Says,
     /// It could not be.
@@ -81,6 +86,11 @@ pub enum Report {
 pub enum Step {
     /// Its calls that are answered come on the descriptor that is with this message.
     Filtered,
+    /// Where the time went; the exec is next.
+    Traced {
+        /// One after the other.
+        steps: Vec<TraceStep>,
+    },
     /// It could not go on.
     Failed(Failure),
 }

@@ -115,6 +115,19 @@ impl Manager for Running {
         ok(self.pm2(&["resurrect"]));
     }
 
+    fn memory(&self) -> Option<PathBuf> {
+        Some(self.home.join("dump.pm2"))
+    }
+
+    fn reboot(&mut self, meanwhile: &dyn Fn()) {
+        ok(self.pm2(&["kill"]));
+        meanwhile();
+        // As its unit does at a boot; a dump that it cannot read is told by nothing that runs.
+        let _ = self.pm2(&["resurrect"]).output();
+        // Where it did not come up by that.
+        ok(self.pm2(&["ping"]));
+    }
+
     fn log(&self, job: &Job) -> PathBuf {
         self.home.join(format!("logs/{}-out.log", job.name))
     }

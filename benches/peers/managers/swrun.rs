@@ -70,7 +70,7 @@ impl Running {
         self.0.as_mut().expect("it has not ended").daemon();
     }
 
-    fn bed(&self) -> &Bed {
+    pub fn bed(&self) -> &Bed {
         self.0.as_ref().expect("it has not ended")
     }
 }
@@ -112,6 +112,16 @@ impl Manager for Running {
         let bed = self.0.as_mut().expect("it has not ended");
         bed.kill_daemon();
         bed.daemon();
+    }
+
+    fn memory(&self) -> Option<PathBuf> {
+        Some(self.bed().root().join("var/lib/swrun/state.json"))
+    }
+
+    fn reboot(&mut self, meanwhile: &dyn Fn()) {
+        self.shut_down();
+        meanwhile();
+        self.boot();
     }
 
     fn log(&self, job: &Job) -> PathBuf {

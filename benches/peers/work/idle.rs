@@ -28,6 +28,12 @@ pub fn measure(lab: &Lab, run: &mut Run) {
             if count >= 20 {
                 add(run, &figure("CPU, % of one"), guest.name, share(&own, minute));
             }
+            if count == 20 {
+                let calls = super::profile::system_calls(&own);
+                let all = calls.iter().find(|(call, _)| call == "system calls");
+                let all = all.map_or(0.0, |(_, count)| *count);
+                add(run, "system calls in an idle second, 20 programs", guest.name, all);
+            }
         }
         guest.manager.end();
     });

@@ -4,12 +4,15 @@ mod caged;
 mod ceiling;
 mod commands;
 mod crash;
+mod cuts;
 mod daemonised;
 mod growth;
 mod idle;
 mod lines;
 mod load;
 mod manager;
+mod profile;
+mod systemd;
 mod throughput;
 
 use crate::lab::Lab;
@@ -26,10 +29,13 @@ pub const ALL: &[(&str, How)] = &[
     ("load", load::measure),
     ("lines", lines::measure),
     ("manager", manager::measure),
+    ("cuts", cuts::measure),
     ("daemonised", daemonised::measure),
     ("throughput", throughput::measure),
     ("caged", caged::measure),
     ("growth", growth::measure),
+    ("profile", profile::measure),
+    ("systemd", systemd::measure),
 ];
 
 /// Of each so many samples.

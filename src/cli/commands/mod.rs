@@ -18,4 +18,5 @@ pub mod show;
 pub mod start;
 pub mod startup;
 pub mod status;
+pub mod trace;
 pub mod upgrade;

@@ -2,10 +2,12 @@
 
 use crate::cli::args;
 use crate::cli::client::{self, PATIENCE};
+use crate::cli::commands::trace;
 use crate::cli::exit::{Ended, Exit, Failure};
 use crate::cli::output::{Output, is_watched, say};
 use crate::formats::clean::clean;
 use crate::model::Places;
+use crate::sys::trace::Trace;
 use crate::wire::ask::{Answer, Ask, Order, Outcome};
 
 /// `swrun stop`.
@@ -14,8 +16,32 @@ pub fn stop(places: &Places, order: &args::Order, output: &mut Output) -> Ended 
 }
 
 /// `swrun restart`.
-pub fn restart(places: &Places, order: &args::Order, output: &mut Output) -> Ended {
-    carry_out(places, &Ask::Restart(of(order)), output)
+pub fn restart(
+    places: &Places,
+    restart: &args::Restart,
+    began: Trace,
+    output: &mut Output,
+) -> Ended {
+    let order = of(&restart.order);
+    let targets = restart.trace.then(|| order.targets.clone());
+    traced(places, &Ask::Restart(order), targets, began, output)
+}
+
+/// Gives an order that starts something and, where `targets` is there, shows where the time went.
+pub fn traced(
+    places: &Places,
+    ask: &Ask,
+    targets: Option<Vec<String>>,
+    mut began: Trace,
+    output: &mut Output,
+) -> Ended {
+    began.did("read the command line");
+    let ended = carry_out(places, ask, output)?;
+    began.did("give the order, wait for its outcome");
+    if let Some(targets) = targets {
+        trace::show(places, targets, &began, output)?;
+    }
+    Ok(ended)
 }
 
 /// `swrun reload`.

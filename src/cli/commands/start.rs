@@ -11,15 +11,22 @@ use crate::cli::exit::{Ended, Exit, Failure};
 use crate::cli::output::{Output, say};
 use crate::formats::clean::clean;
 use crate::model::{EnvName, Places};
+use crate::sys::trace::Trace;
 use crate::wire::ask::{Ask, Order};
 
 /// Starts what was named.
-pub fn run(places: &Places, start: &Start, output: &mut Output) -> Ended {
+pub fn run(places: &Places, start: &Start, began: Trace, output: &mut Output) -> Ended {
     let ask = match &start.name {
         Some(name) => Ask::StartAdHoc(Box::new(ask_for_program(start, name)?)),
         None => Ask::Start(Order { targets: environments(start)?, wait: !start.no_wait }),
     };
-    let ended = order::carry_out(places, &ask, output);
+    let targets = match &ask {
+        Ask::StartAdHoc(program) => vec![program.name.clone()],
+        Ask::Start(order) => order.targets.clone(),
+        _ => Vec::new(),
+    };
+    let targets = start.trace.then_some(targets);
+    let ended = order::traced(places, &ask, targets, began, output);
     match (&ask, start.evict) {
         (Ask::Start(order), true) => evict(places, order, start.yes, output).unwrap_or(ended),
         _ => ended,
