@@ -76,8 +76,11 @@ say(reach(OTHER, "::ffff:127.0.0.1", AF_INET6), reach(OTHER, "::1", AF_INET6), r
 say(reach(HOST), send(HOST), send(OTHER))
 say(reach(80, "169.254.169.254"), send(80, "169.254.169.254"), send(80, "fd00:ec2::254", AF_INET6))
 say(reach(53, "169.254.169.254"), reach(81, "192.0.2.1"))
+listener = create_server(("", PORT))
+forever = serve
+def serve():
+    forever(listener)
 def own():
-    time.sleep(0.2)
     say(reach(PORT))
 threading.Thread(target=own).start()
 "#;
@@ -187,8 +190,11 @@ fn with_a_declaration_it_reaches_nothing_else() {
 say(reach(HOST), send(HOST), reach(HOST + 1), reach(OTHER))
 say(reach(443, "192.0.2.1"), reach(80, "192.0.2.1"), reach(22, "10.1.2.3"), reach(22, "11.1.2.3"))
 say(reach(443, "2001:db8::1", AF_INET6), reach(80, "2001:db8::1", AF_INET6), send(53, "192.0.2.1"))
+listener = create_server(("", PORT))
+forever = serve
+def serve():
+    forever(listener)
 def own():
-    time.sleep(0.2)
     one, other = socketpair()
     say(reach(PORT), outcome(lambda: one.send(b"x")))
 threading.Thread(target=own).start()

@@ -4,8 +4,9 @@
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::fd::AsRawFd as _;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -19,7 +20,9 @@ pub const PROGRAM: &str = "/usr/bin/chromium-headless-shell";
 
 pub struct Browser {
     child: Child,
-    orders: File,
+    folder: PathBuf,
+    /// It ends with this.
+    orders: Option<File>,
     comes: Receiver<Value>,
     next: u64,
     session: Option<String>,
@@ -71,7 +74,8 @@ impl Browser {
         });
         let mut browser = Self {
             child,
-            orders: File::from(orders),
+            folder: folder.to_owned(),
+            orders: Some(File::from(orders)),
             comes,
             next: 0,
             session: None,
@@ -95,7 +99,7 @@ impl Browser {
             order["sessionId"] = session.as_str().into();
         }
         let bytes = [order.to_string().as_bytes(), &[0]].concat();
-        self.orders.write_all(&bytes).expect("it lives");
+        self.orders.as_ref().expect("it is open").write_all(&bytes).expect("it lives");
         loop {
             let message = self.comes.recv_timeout(patience());
             let message = message.unwrap_or_else(|error| panic!("{method}: {error}"));
@@ -217,6 +221,20 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
+        drop(self.orders.take());
+        // The program is a script of Debian's: the browser itself is a process beside it.
+        let folder = self.folder.as_os_str().as_bytes();
+        let is_of_it = |entry: &std::fs::DirEntry| {
+            let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            line.windows(folder.len()).any(|part| part == folder)
+        };
+        let deadline = Instant::now() + patience();
+        while std::fs::read_dir("/proc")
+            .is_ok_and(|mut all| all.any(|entry| entry.is_ok_and(|entry| is_of_it(&entry))))
+            && Instant::now() < deadline
+        {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
