@@ -112,6 +112,11 @@ impl Tree {
 
     fn move_into(&self, folder: &Path, pid: u32) -> Result<(), CgroupError> {
         files::make_all(self.point(), folder)?;
+        // To where it is already the kernel would move it too, and wait for all its CPUs, some ten milliseconds.
+        let procs = files::read(&folder.join("cgroup.procs")).unwrap_or_default();
+        if i32::try_from(pid).is_ok_and(|pid| parse::pids(&procs).contains(&pid)) {
+            return Ok(());
+        }
         files::write(&folder.join("cgroup.procs"), &pid.to_string(), "move a process with")
     }
 

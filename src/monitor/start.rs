@@ -152,7 +152,7 @@ impl Starter {
         let mut trace = Trace::begin("monitor");
         if rehearse || !self.has_etc {
             // A rehearsal is one of a new spec.
-            let made = if rehearse { self.etc.renew(spec) } else { self.etc.make(spec) };
+            let made = if rehearse { self.etc.renew_lightly(spec) } else { self.etc.make(spec) };
             made.map_err(|e| Failure::new("copy the files of /etc", &e))?;
             self.has_etc = true;
             trace.did("copy the files of /etc");

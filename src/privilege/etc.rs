@@ -11,9 +11,10 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
 
 use crate::model::{EnvSpec, Identity};
-use crate::sys::files;
+use crate::sys::{clock, files};
 
 const SOURCE: &str = "/etc";
 
@@ -132,7 +133,7 @@ impl Etc {
     fn renew_if(&self, spec: &EnvSpec, is_to_be_copied: bool) -> io::Result<()> {
         if is_to_be_copied {
             let _lock = files::lock_waiting(&files::with_suffix(&self.shared, ".lock"))?;
-            copy(Path::new(SOURCE), &self.shared)?;
+            copy(Path::new(SOURCE), &self.shared, TICK)?;
         }
         self.make_places(spec)?;
         self.renew_own(spec)
@@ -191,12 +192,25 @@ fn stamp_text(stamp: [i64; 4]) -> String {
     stamp.map(|number| number.to_string()).join(":")
 }
 
-/// Copies what is shown of `source` to `target`, and removes what was copied before and is not there now.
-fn copy(source: &Path, target: &Path) -> io::Result<()> {
+/// Longer than a tick of the kernel's clock by which changes are stamped before Linux 6.13.
+const TICK: Duration = Duration::from_millis(20);
+
+/// Copies what is shown of `source` to `target`, and removes what was copied before and is not there now. What has
+/// changed within the last `tick` may change again without another stamp: it is not held to be seen.
+fn copy(source: &Path, target: &Path, tick: Duration) -> io::Result<()> {
+    let begun = Duration::from_millis(clock::wall_millis());
     let (wanted, seen) = wanted(source);
     // Not while it may be half done.
     files::remove_if_there(&seen_of(target))?;
     copy_all(&wanted, target)?;
+    let part = |number: i64| u64::try_from(number).unwrap_or(0);
+    let changed = |stamp: &[i64; 4]| {
+        Duration::from_secs(part(stamp[2])) + Duration::from_nanos(part(stamp[3]))
+    };
+    let newest = seen.iter().map(|(_, stamp)| changed(stamp)).max();
+    if !tick.is_zero() && newest.is_none_or(|newest| newest + tick > begun) {
+        return Ok(());
+    }
     let lines: Vec<String> = seen
         .iter()
         .filter_map(|(path, stamp)| Some(format!("{} {}\0", stamp_text(*stamp), path.to_str()?)))
@@ -431,9 +445,12 @@ mod tests {
         fs::write(top.join("stub"), "nameserver").expect("ours");
         symlink(top.join("stub"), source.join("resolv.conf")).expect("ours");
         assert!(!is_as_seen(&source, &target));
-        copy(&source, &target).expect("it copies");
+        copy(&source, &target, Duration::ZERO).expect("it copies");
         assert!(is_as_seen(&source, &target));
 
+        // What was just written may be written again within the same tick.
+        copy(&source, &target, Duration::from_secs(3600)).expect("it copies");
+        assert!(!is_as_seen(&source, &target));
         let text = |path: &str| fs::read_to_string(target.join(path)).ok();
         assert_eq!(text("hosts").as_deref(), Some("first"));
         assert_eq!(text("resolv.conf").as_deref(), Some("nameserver"));
@@ -454,13 +471,13 @@ mod tests {
         fs::write(top.join("precious"), "").expect("ours");
         symlink("../../../usr/../precious", source.join("fonts/conf.d/link")).expect("ours");
         assert!(!is_as_seen(&source, &target));
-        copy(&source, &target).expect("it copies");
-        copy(&source, &target).expect("it copies");
+        copy(&source, &target, Duration::ZERO).expect("it copies");
+        copy(&source, &target, Duration::ZERO).expect("it copies");
         assert_eq!(text("hosts").as_deref(), Some("second"));
         assert_eq!(text("ssl/certs/one.pem"), None);
         assert_eq!(text("mount-point").as_deref(), Some(""));
         write("hosts", "third", 0o644);
-        copy(&source, &target).expect("it copies");
+        copy(&source, &target, Duration::ZERO).expect("it copies");
         assert!(top.join("precious").exists());
         // Each by itself is seen without a whole look.
         let changes: [(&str, &dyn Fn()); 7] = [
@@ -482,7 +499,7 @@ mod tests {
             assert!(is_as_seen(&source, &target), "before {what}");
             change();
             assert!(!is_as_seen(&source, &target), "{what}");
-            copy(&source, &target).expect("it copies");
+            copy(&source, &target, Duration::ZERO).expect("it copies");
         }
         // A file that anybody may read, in a folder that nobody may enter.
         let private = top.join("private");
@@ -490,7 +507,7 @@ mod tests {
         fs::write(private.join("key"), "secret").expect("ours");
         fs::set_permissions(&private, fs::Permissions::from_mode(0o700)).expect("ours");
         symlink(private.join("key"), source.join("ssl/certs/key.pem")).expect("ours");
-        copy(&source, &target).expect("it copies");
+        copy(&source, &target, Duration::ZERO).expect("it copies");
         assert!(fs::symlink_metadata(target.join("ssl/certs/key.pem")).is_err());
     }
 

@@ -4,6 +4,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use super::{rest, rounds};
+use crate::common;
 use crate::common::bed::{self, Bed, texts};
 use crate::lab::{Lab, add};
 use crate::manager::signal;
@@ -81,8 +82,10 @@ fn traced(bed: &Bed, verb: &str, name: &str) -> Vec<(String, f64)> {
 
 /// Instructions of a whole process, as valgrind's callgrind counts them.
 fn instructions(bed: &Bed, words: &[&str]) -> f64 {
-    let out = bed.root().join("callgrind");
-    let run = Command::new("valgrind")
+    let (out, program) = (bed.root().join("callgrind"), bed.root().join("no_auxv"));
+    common::compile("benches/common/no_auxv.c", &program);
+    let run = Command::new(program)
+        .arg("valgrind")
         .args(["--tool=callgrind", &format!("--callgrind-out-file={}", out.display())])
         .arg(bed::swrun())
         .args(words)
