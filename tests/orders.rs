@@ -172,3 +172,54 @@ fn a_stop_is_not_lost_on_a_restart_that_has_not_come_to_its_wait() {
     assert_eq!(bed.status(&app)["state"], "stopped");
     bed.end();
 }
+
+/// How often a file was opened in a folder since its watch began.
+fn opened(watch: &nix::sys::inotify::Inotify, name: &str) -> usize {
+    let mut count = 0;
+    while let Ok(events) = watch.read_events() {
+        let is_it = |event: &&nix::sys::inotify::InotifyEvent| {
+            event.name.as_deref().is_some_and(|found| found == name)
+        };
+        count += events.iter().filter(is_it).count();
+    }
+    count
+}
+
+#[test]
+fn an_order_for_many_reads_what_they_have_once() {
+    use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+    let bed = Bed::running();
+    let apps: Vec<App> = (0..8).map(|number| bed.app(&format!("shop{number}"))).collect();
+    apps.iter().for_each(|app| bed.probe(app, ""));
+    let begin = |folder: PathBuf| {
+        let watch = Inotify::init(InitFlags::IN_NONBLOCK).expect("inotify");
+        watch.add_watch(&folder, AddWatchFlags::IN_OPEN).expect("a folder");
+        watch
+    };
+    let profiles = begin(bed.root().join("etc/swrun/profiles"));
+    bed.ok(&["start"]);
+    let count = opened(&profiles, "shop0.toml");
+    assert!((1..apps.len()).contains(&count), "{count} times for {} environments", apps.len());
+    // Nor is each spec read for each other's ports.
+    let specs = begin(bed.root().join("var/lib/swrun/env"));
+    bed.ok(&["restart"]);
+    let count = opened(&specs, "shop0.spec");
+    assert!((1..apps.len()).contains(&count), "{count} times for {} environments", apps.len());
+    for app in &apps {
+        assert_eq!(get(app.port, "/").expect("it serves"), "ok");
+    }
+    // An edit counts at the next order, for many as for one.
+    for app in &apps[..2] {
+        let path = bed.profile_path(app);
+        let text = fs::read_to_string(&path).expect("just written");
+        fs::write(&path, format!("# edited\n{text}")).expect("ours");
+    }
+    let text = fs::read_to_string(bed.profile_path(&apps[1])).expect("just written");
+    let clash = text.replace(&apps[1].port.to_string(), &apps[0].port.to_string());
+    fs::write(bed.profile_path(&apps[1]), clash).expect("ours");
+    let output = bed.swrun(&["restart"]);
+    let (_, told) = texts(&output);
+    assert!(!output.status.success() && told.contains(&apps[0].port.to_string()), "{told}");
+    assert_eq!(get(apps[1].port, "/").expect("it goes on as it was"), "ok");
+    bed.end();
+}

@@ -247,6 +247,11 @@ async fn carry_out(
     if verb == orders::Verb::Upgrade {
         return Ok(upgrade(runner, entries, order.wait, progress).await);
     }
+    // Each of several would read all of them.
+    let reads = matches!(verb, orders::Verb::Start | orders::Verb::Restart | orders::Verb::Reload)
+        && entries.len() > 1;
+    let read = reads.then(|| Rc::new(runner.read_for(&entries)));
+    let how = orders::How { wait: order.wait, read };
     let mut running = JoinSet::new();
     for entry in entries {
         let text = match verb {
@@ -261,7 +266,7 @@ async fn carry_out(
         let news = Answer::Progress { name: entry.name.to_string(), text: text.to_owned() };
         // Who asked may have gone; the order is carried out all the same.
         let _ = progress.send(news).await;
-        running.spawn_local(orders::carry_out(Rc::clone(runner), entry, verb, order.wait));
+        running.spawn_local(orders::carry_out(Rc::clone(runner), entry, verb, how.clone()));
     }
     let mut outcomes: Vec<Outcome> = Vec::new();
     while let Some(outcome) = running.join_next().await {
@@ -310,7 +315,8 @@ async fn upgrade(
         let news = Answer::Progress { name, text: "upgrading its monitor".to_owned() };
         let _ = progress.send(news).await;
         let verb = orders::Verb::Upgrade;
-        outcomes.push(orders::carry_out(Rc::clone(runner), entry, verb, wait).await);
+        let how = orders::How { wait, read: None };
+        outcomes.push(orders::carry_out(Rc::clone(runner), entry, verb, how).await);
     }
     Answer::Done { outcomes }
 }
@@ -355,7 +361,8 @@ async fn start_ad_hoc(runner: &Rc<Runner>, peer: &Peer, ad_hoc: &AdHoc) -> Resul
     let entry = adhoc::add(runner, ad_hoc).map_err(|text| refusal("bad-profile", text))?;
     let verb =
         if entry.connection().is_some() { orders::Verb::Restart } else { orders::Verb::Start };
-    let outcome = orders::carry_out(Rc::clone(runner), entry, verb, ad_hoc.wait).await;
+    let how = orders::How { wait: ad_hoc.wait, read: None };
+    let outcome = orders::carry_out(Rc::clone(runner), entry, verb, how).await;
     Ok(Answer::Done { outcomes: vec![outcome] })
 }
 

@@ -1,6 +1,7 @@
 //! The profile of an environment as it is in its file now: an edit shows in the status without a reload, and a file that is
 //! as it was is not read again.
 
+use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
@@ -19,7 +20,22 @@ pub struct Glance {
 
 /// Device, inode, size, and the times of the last change of text and of anything, in nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp(u64, u64, u64, i128, i128);
+pub struct Stamp(u64, u64, u64, i128, i128);
+
+impl Stamp {
+    /// That of a file.
+    pub fn of(found: &Metadata) -> Self {
+        let nanos =
+            |seconds: i64, nanos: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
+        Self(
+            found.dev(),
+            found.ino(),
+            found.size(),
+            nanos(found.mtime(), found.mtime_nsec()),
+            nanos(found.ctime(), found.ctime_nsec()),
+        )
+    }
+}
 
 /// Whether its file is there, and its digest, where it can be read.
 pub fn look(entry: &Entry) -> (bool, Option<String>) {
@@ -27,14 +43,7 @@ pub fn look(entry: &Entry) -> (bool, Option<String>) {
         return (false, None);
     };
     let Ok(found) = std::fs::symlink_metadata(&file) else { return (false, None) };
-    let nanos = |seconds: i64, nanos: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
-    let stamp = Stamp(
-        found.dev(),
-        found.ino(),
-        found.size(),
-        nanos(found.mtime(), found.mtime_nsec()),
-        nanos(found.ctime(), found.ctime_nsec()),
-    );
+    let stamp = Stamp::of(&found);
     if let Some(glance) = entry.glance.borrow().as_ref().filter(|glance| glance.stamp == stamp) {
         return (true, Some(glance.digest.clone()));
     }

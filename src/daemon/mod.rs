@@ -16,6 +16,7 @@ mod launch;
 mod link;
 mod one_shot;
 mod orders;
+mod owners;
 mod past;
 mod peer;
 mod peers;

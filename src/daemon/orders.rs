@@ -8,7 +8,7 @@ use super::adhoc;
 use super::keeper;
 use super::link::Link;
 use super::peers;
-use super::profiles::Known;
+use super::profiles::{Known, Profiles};
 use super::registry::{Entry, Runner, View};
 use crate::formats::{journal, spec_file};
 use crate::model::{Cause, EnvName, EnvSpec, Phase, Release, Wanted};
@@ -62,8 +62,17 @@ pub enum Verb {
     Delete,
 }
 
+/// How an order is carried out.
+#[derive(Debug, Clone, Default)]
+pub struct How {
+    /// Until its outcome is known.
+    pub wait: bool,
+    /// By these profiles, which were read for all that it is for; else by its own as it is when its turn comes.
+    pub read: Option<Rc<Profiles>>,
+}
+
 /// Carries out an order for one environment.
-pub async fn carry_out(runner: Rc<Runner>, entry: Rc<Entry>, verb: Verb, wait: bool) -> Outcome {
+pub async fn carry_out(runner: Rc<Runner>, entry: Rc<Entry>, verb: Verb, how: How) -> Outcome {
     if verb == Verb::Flush {
         // It is in no other order's way.
         return outcome(&entry, verb, flush::flush(&runner, &entry).await);
@@ -95,11 +104,11 @@ pub async fn carry_out(runner: Rc<Runner>, entry: Rc<Entry>, verb: Verb, wait: b
     let result = match verb {
         Verb::Flush => Ok(String::new()),
         Verb::Upgrade => upgrade::upgrade(&entry).await,
-        Verb::Start => start(&runner, &entry, wait).await,
-        Verb::Stop => stop(&runner, &entry, wait).await,
-        Verb::Restart => restart(&runner, &entry, wait).await,
-        Verb::Reload => reload::reload(&runner, &entry, wait).await,
-        Verb::Scale(instances) => reload::scale(&runner, &entry, instances, wait).await,
+        Verb::Start => start(&runner, &entry, &how).await,
+        Verb::Stop => stop(&runner, &entry, how.wait).await,
+        Verb::Restart => restart(&runner, &entry, &how).await,
+        Verb::Reload => reload::reload(&runner, &entry, &how).await,
+        Verb::Scale(instances) => reload::scale(&runner, &entry, instances, how.wait).await,
         Verb::Delete => delete(&runner, &entry).await,
     };
     outcome(&entry, verb, result)
@@ -132,7 +141,7 @@ async fn take_turn(entry: &Entry, verb: Verb) -> Option<tokio::sync::MutexGuard<
     Some(turn)
 }
 
-async fn start(runner: &Rc<Runner>, entry: &Rc<Entry>, wait: bool) -> Result<String, String> {
+async fn start(runner: &Rc<Runner>, entry: &Rc<Entry>, how: &How) -> Result<String, String> {
     let mut views = entry.view.subscribe();
     let brief = Some(entry.seen()).filter(|view| view.is_connected).and_then(|view| view.brief);
     match brief.map(|brief| (brief.phase, brief.ends)) {
@@ -142,7 +151,7 @@ async fn start(runner: &Rc<Runner>, entry: &Rc<Entry>, wait: bool) -> Result<Str
         }
         Some((Phase::Starting, ends)) => {
             runner.want(entry, Wanted::Online)?;
-            if !wait {
+            if !how.wait {
                 return Ok("is starting already".to_owned());
             }
             return until(entry, &mut views, "start", Duration::ZERO, |view| {
@@ -151,10 +160,10 @@ async fn start(runner: &Rc<Runner>, entry: &Rc<Entry>, wait: bool) -> Result<Str
             .await;
         }
         // It died or gave up: its profile may have been mended since, so it is read again.
-        Some(_) => return restart(runner, entry, wait).await,
+        Some(_) => return restart(runner, entry, how).await,
         None => {}
     }
-    renew_spec(runner, entry).await?;
+    renew_spec(runner, entry, how.read.as_deref()).await?;
     entry.did("read its profile, write its spec");
     let was_wanted = *entry.wanted.borrow();
     // What was wrong before this order (a damaged spec, say) is not its outcome.
@@ -162,7 +171,7 @@ async fn start(runner: &Rc<Runner>, entry: &Rc<Entry>, wait: bool) -> Result<Str
     entry.view.send_modify(|view| view.trouble = None);
     runner.want(entry, Wanted::Online)?;
     entry.did("write down that it is wanted");
-    if !wait {
+    if !how.wait {
         return Ok("is asked to start".to_owned());
     }
     let outcome =
@@ -180,16 +189,17 @@ async fn start(runner: &Rc<Runner>, entry: &Rc<Entry>, wait: bool) -> Result<Str
     outcome
 }
 
-async fn restart(runner: &Rc<Runner>, entry: &Rc<Entry>, wait: bool) -> Result<String, String> {
+async fn restart(runner: &Rc<Runner>, entry: &Rc<Entry>, how: &How) -> Result<String, String> {
     let Some(link) = entry.connection() else {
-        return Box::pin(start(runner, entry, wait)).await;
+        return Box::pin(start(runner, entry, how)).await;
     };
     let mut views = entry.view.subscribe();
     // As it was when the trial start had worked: what happened during that is not the outcome.
-    let seen =
-        ask_with_new_spec(runner, entry, &link, Request::Restart).await?.map_err(not_restarted)?;
+    let read = how.read.as_deref();
+    let asked = ask_with_new_spec(runner, entry, &link, Request::Restart, read).await?;
+    let seen = asked.map_err(not_restarted)?;
     runner.want(entry, Wanted::Online)?;
-    if !wait {
+    if !how.wait {
         return Ok("is asked to restart".to_owned());
     }
     until_restarted(runner, entry, &mut views, &seen).await
@@ -230,10 +240,11 @@ async fn ask_with_new_spec(
     entry: &Rc<Entry>,
     link: &Link,
     request: Request,
+    read: Option<&Profiles>,
 ) -> Result<Result<Box<Brief>, String>, String> {
     let path = runner.places.spec(&entry.name);
     let before = std::fs::read(&path).ok();
-    renew_spec(runner, entry).await?;
+    renew_spec(runner, entry, read).await?;
     entry.did("read its profile, write its spec");
     let asked = ask(link, request).await?;
     entry.did("wait until the start was tried out");
@@ -386,13 +397,22 @@ pub async fn kill(runner: &Rc<Runner>) -> Vec<Outcome> {
     outcomes
 }
 
-/// Reads the profile as it is now and writes the spec that the monitor reads. An environment whose
+/// Reads the profile as it is now, or takes it from those that were `read`, whose ports are reserved, and writes the spec
+/// that the monitor reads. An environment whose
 /// profile has gone keeps the spec it has.
 ///
 /// # Errors
 /// The profile has errors, or the spec could not be written: the one before is still there.
-pub async fn renew_spec(runner: &Runner, entry: &Entry) -> Result<(), String> {
-    let known = match runner.resolve(&entry.name) {
+pub async fn renew_spec(
+    runner: &Runner,
+    entry: &Entry,
+    read: Option<&Profiles>,
+) -> Result<(), String> {
+    let resolved = match read {
+        Some(read) => read.resolve(&runner.places, &entry.name),
+        None => runner.resolve(&entry.name),
+    };
+    let known = match resolved {
         Ok(known) => known,
         // Its profile has gone: it goes on with the last one. A file that still names it and has an
         // error is another matter.
@@ -404,8 +424,12 @@ pub async fn renew_spec(runner: &Runner, entry: &Entry) -> Result<(), String> {
         }
         Err(text) => return Err(format!("cannot be started:\n{text}")),
     };
+    // Its port may be that of its .env.
+    let is_looked_up = known.is_ad_hoc;
     write_spec(runner, entry, known).await?;
-    runner.reserve_ports();
+    if read.is_none() || is_looked_up {
+        runner.reserve_ports();
+    }
     Ok(())
 }
 

@@ -92,21 +92,31 @@ pub fn resolve(
     auto_uids: &BTreeMap<EnvName, u32>,
     name: &EnvName,
 ) -> Result<Known, String> {
-    let Profiles { known, problems } = read_all(places, auto_uids);
-    let errors_of = |file: &Path| -> Vec<String> {
-        let errors = problems.iter().filter(|p| p.is_error() && p.file == file);
-        errors.map(ToString::to_string).collect()
-    };
-    match known.into_iter().find(|known| known.name == *name) {
-        Some(known) if known.spec.is_some() && errors_of(&known.file).is_empty() => Ok(known),
-        Some(known) => Err(errors_of(&known.file).join("\n")),
-        None => {
-            // A file with an error may be the one that was meant.
-            let errors: Vec<String> =
-                problems.iter().filter(|p| p.is_error()).map(ToString::to_string).collect();
-            let text =
-                format!("no profile in \"{}\" names \"{name}\"", places.profiles().display());
-            Err([vec![text], errors].concat().join("\n"))
+    read_all(places, auto_uids).resolve(places, name)
+}
+
+impl Profiles {
+    /// The same of profiles that were read.
+    ///
+    /// # Errors
+    /// As [`resolve`].
+    pub fn resolve(&self, places: &Places, name: &EnvName) -> Result<Known, String> {
+        let errors = || self.problems.iter().filter(|problem| problem.is_error());
+        let errors_of = |file: &Path| -> Vec<String> {
+            errors().filter(|problem| problem.file == file).map(ToString::to_string).collect()
+        };
+        match self.known.iter().find(|known| known.name == *name) {
+            Some(known) if known.spec.is_some() && errors_of(&known.file).is_empty() => {
+                Ok(known.clone())
+            }
+            Some(known) => Err(errors_of(&known.file).join("\n")),
+            None => {
+                // A file with an error may be the one that was meant.
+                let errors: Vec<String> = errors().map(ToString::to_string).collect();
+                let text =
+                    format!("no profile in \"{}\" names \"{name}\"", places.profiles().display());
+                Err([vec![text], errors].concat().join("\n"))
+            }
         }
     }
 }

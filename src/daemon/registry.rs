@@ -15,12 +15,12 @@ use super::keeper;
 use super::launch::Layout;
 use super::link::Link;
 use super::orders;
+use super::owners::SpecPorts;
 use super::profiles::{self, Known, Profiles};
 use super::state::{self, Saved, State};
 use super::wall::Walls;
 use crate::cgroup::Driver;
-use crate::formats::spec_file;
-use crate::model::{EnvName, Places, Port, Wanted};
+use crate::model::{EnvName, Places, Wanted};
 use crate::policy::releases::Releases;
 use crate::sys::trace::Trace;
 use crate::wire::keep::{Brief, Full};
@@ -76,6 +76,8 @@ pub struct Entry {
     pub known: RefCell<Option<Known>>,
     /// What its file said at the last look.
     pub glance: RefCell<Option<Glance>>,
+    /// The ports of its spec, as it is written.
+    pub spec_ports: RefCell<Option<SpecPorts>>,
     /// What is wanted; the keeper follows it.
     pub wanted: watch::Sender<Wanted>,
     /// What is seen of its monitor.
@@ -114,6 +116,7 @@ impl Entry {
             name,
             known: RefCell::new(None),
             glance: RefCell::new(None),
+            spec_ports: RefCell::new(None),
             wanted: watch::Sender::new(wanted),
             view: watch::Sender::new(View::default()),
             link: RefCell::new(None),
@@ -273,7 +276,7 @@ impl Runner {
                 written
             }
             // Its profile has an error, or has gone.
-            None => orders::renew_spec(self, entry).await,
+            None => orders::renew_spec(self, entry, None).await,
         };
         if let Err(text) = written {
             tracing::error!("{}: {text}", entry.name);
@@ -321,30 +324,6 @@ impl Runner {
         profiles::errors_of_new(&self.places, &self.state.borrow().auto_uids, file, text)
     }
 
-    /// The environment other than `name` that has `port`, by its profile or by what it runs with.
-    pub fn owner_of(&self, port: Port, name: &EnvName) -> Option<EnvName> {
-        let has_port = |entry: &Rc<Entry>| {
-            let known = entry.known.borrow();
-            let spec = known.as_ref().and_then(|known| known.spec.as_ref());
-            spec.is_some_and(|spec| spec.ports.contains(&port))
-                || spec_file::read(&self.places.spec(&entry.name))
-                    .is_ok_and(|spec| spec.ports.contains(&port))
-        };
-        let others = self.entries().into_iter().filter(|entry| entry.name != *name);
-        others.filter(has_port).map(|entry| entry.name.clone()).next()
-    }
-
-    /// The environment other than `name` that runs with `port`, whatever its profile says now.
-    pub fn runs_with(&self, port: Port, name: &EnvName) -> Option<EnvName> {
-        let runs_with = |entry: &Rc<Entry>| {
-            entry.seen().is_connected
-                && spec_file::read(&self.places.spec(&entry.name))
-                    .is_ok_and(|spec| spec.ports.contains(&port))
-        };
-        let mut others = self.entries().into_iter().filter(|entry| entry.name != *name);
-        others.find(runs_with).map(|entry| entry.name.clone())
-    }
-
     /// The profile of one environment as its file is now.
     ///
     /// # Errors
@@ -354,7 +333,7 @@ impl Runner {
     }
 
     /// The same of many, saved at once; before any of them is waited for, so that no other is given one of these.
-    fn keep_numbers(&self, known: impl Iterator<Item = Known>) {
+    pub fn keep_numbers(&self, known: impl Iterator<Item = Known>) {
         let numbers: Vec<_> =
             known.filter_map(|known| Some((known.name, known.auto_uid?))).collect();
         let is_kept =

@@ -72,5 +72,6 @@ async fn bring_back(
     if let Some(instances) = saved.scale {
         runner.want_scale(&entry, Some(instances))?;
     }
-    Ok(Some(orders::carry_out(Rc::clone(runner), entry, orders::Verb::Start, true).await))
+    let how = orders::How { wait: true, read: None };
+    Ok(Some(orders::carry_out(Rc::clone(runner), entry, orders::Verb::Start, how).await))
 }

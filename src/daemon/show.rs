@@ -25,7 +25,7 @@ pub async fn ticket(runner: &Rc<Runner>, entries: Vec<Rc<Entry>>) -> Result<Answ
     let failed = |text: String| refusal("failed", format!("\"{}\" {text}", entry.name));
     if !entry.seen().is_connected {
         // As a start would find it.
-        orders::renew_spec(runner, entry).await.map_err(failed)?;
+        orders::renew_spec(runner, entry, None).await.map_err(failed)?;
     }
     let spec = saved_spec(runner, &entry.name)
         .ok_or_else(|| failed("has no spec: it was never started".to_owned()))?;

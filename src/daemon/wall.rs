@@ -7,7 +7,6 @@ use super::peers;
 use super::registry::Runner;
 use super::{Options, Reach, launch::Layout};
 use crate::cgroup::Driver;
-use crate::formats::spec_file;
 use crate::model::{Places, Port, PortLine};
 use crate::ports::{Settings, Wall};
 
@@ -104,8 +103,7 @@ impl Runner {
             let spec = known.as_ref().and_then(|known| known.spec.as_ref());
             ports.extend(spec.iter().flat_map(|spec| &spec.ports));
             // What it runs with, until it is restarted.
-            let saved = spec_file::read(&self.places.spec(&entry.name));
-            ports.extend(saved.iter().flat_map(|spec| &spec.ports));
+            ports.extend(self.ports_of_spec(&entry));
         }
         let numbers = ports.iter().map(|port| port.port).collect();
         let ports: Vec<Port> = ports.into_iter().collect();

@@ -98,5 +98,5 @@ fn errors_of(wrk: Child) -> f64 {
     assert!(text.contains("Requests/sec"), "{text}");
     let lines = text.lines().filter(|line| line.contains("errors:") || line.contains("Non-2xx"));
     let number = |word: &str| word.trim_end_matches(',').parse::<f64>().ok();
-    lines.flat_map(str::split_whitespace).filter_map(number).sum()
+    lines.flat_map(str::split_whitespace).filter_map(number).fold(0.0, |sum, more| sum + more)
 }

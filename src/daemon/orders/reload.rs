@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{PATIENCE, ask, ask_with_new_spec, grace, put_back, start, until};
+use super::{How, PATIENCE, ask, ask_with_new_spec, grace, put_back, start, until};
 use crate::daemon::registry::{Entry, Runner, View};
 use crate::formats::log_back::{Verdict, last_entries};
 use crate::formats::spec_file;
@@ -17,7 +17,7 @@ const LINES: usize = 15;
 const MOST_INSTANCES: u32 = 64;
 
 /// Replaces every instance by a new one that is up; what does not run is started.
-pub async fn reload(runner: &Rc<Runner>, entry: &Rc<Entry>, wait: bool) -> Result<String, String> {
+pub async fn reload(runner: &Rc<Runner>, entry: &Rc<Entry>, how: &How) -> Result<String, String> {
     let brief = Some(entry.seen()).filter(|view| view.is_connected).and_then(|view| view.brief);
     let (phase, online) = brief.map_or((Phase::Stopped, 0), |brief| (brief.phase, brief.online));
     if phase != Phase::Online && online > 0 {
@@ -28,15 +28,16 @@ pub async fn reload(runner: &Rc<Runner>, entry: &Rc<Entry>, wait: bool) -> Resul
     }
     let Some(link) = entry.connection().filter(|_| phase == Phase::Online) else {
         // Nothing serves that could go on meanwhile.
-        return start(runner, entry, wait).await;
+        return start(runner, entry, how).await;
     };
     let path = runner.places.spec(&entry.name);
     let before = std::fs::read(&path).ok();
     let mut views = entry.view.subscribe();
-    let seen =
-        ask_with_new_spec(runner, entry, &link, Request::Reload).await?.map_err(not_reloaded)?;
+    let read = how.read.as_deref();
+    let asked = ask_with_new_spec(runner, entry, &link, Request::Reload, read).await?;
+    let seen = asked.map_err(not_reloaded)?;
     runner.want(entry, Wanted::Online)?;
-    if !wait {
+    if !how.wait {
         return Ok("is asked to reload".to_owned());
     }
     let outcome = until_reloaded(runner, entry, &mut views, &seen).await;

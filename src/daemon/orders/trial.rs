@@ -6,7 +6,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{reload, restart, restart_as_written, start, stop, until_stopped, watch};
+use super::{How, reload, restart, restart_as_written, start, stop, until_stopped, watch};
 use crate::daemon::registry::{Entry, Runner};
 use crate::formats::spec_file;
 use crate::model::{DeployRules, EnvName, EnvSpec, Phase, ReleaseName, Wanted};
@@ -54,10 +54,11 @@ pub async fn run(
     keep_spec(runner, &entry.name)
         .map_err(|e| format!("was not deployed: its spec could not be kept: {e}"))?;
     runner.change_releases(entry, |releases| releases.begin(trial.clone()))?;
+    let how = How { wait: true, read: None };
     let taken = match way {
-        Way::Reload => reload::reload(runner, entry, true).await,
-        Way::Restart => restart(runner, entry, true).await,
-        Way::Start => start(runner, entry, true).await,
+        Way::Reload => reload::reload(runner, entry, &how).await,
+        Way::Restart => restart(runner, entry, &how).await,
+        Way::Start => start(runner, entry, &how).await,
     };
     let held = match taken {
         Ok(text) => watch::watch(entry, spec, name, rules.watch).await.map(|()| text),
