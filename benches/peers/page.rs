@@ -22,13 +22,13 @@ const WORKS: &[(&str, &str, &str)] = &[
         "idle",
         "Idle",
         "Programs that wait for a connection. Memory is all of the manager's own processes: the proportional set size, and of it what \
-      no other process shares (`smaps_rollup`). CPU is their time on a CPU in a minute in which nobody asks for anything.",
+      no other process shares (`smaps_rollup`). CPU is their time on a CPU in half a minute in which nobody asks for anything, three seconds after the last start.",
     ),
     (
         "ceiling",
         "Memory ceiling",
         "A ceiling of 100 MiB; the app takes 20 MiB a second. Bytes are the most that all of its processes had over the \
-      ceiling, looked at every 5 ms; seconds are from the first look over 100 MiB to the end of the process that leaks. 30 s are waited.",
+      ceiling, looked at every 5 ms; seconds are from the first look over 100 MiB to the end of the process that leaks. 45 s are waited.",
     ),
     (
         "load",

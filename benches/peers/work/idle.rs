@@ -8,7 +8,7 @@ const COUNTS: [usize; 4] = [1, 3, 20, 100];
 
 /// One after the other: what each takes while nothing happens.
 pub fn measure(lab: &Lab, run: &mut Run) {
-    let minute = Duration::from_secs(u64::from(super::rounds(60)));
+    let time = Duration::from_secs(u64::from(super::rounds(30)));
     lab.each(|mut guest| {
         let mut running = 0;
         for count in COUNTS {
@@ -26,7 +26,7 @@ pub fn measure(lab: &Lab, run: &mut Run) {
             let private = sum("Private_Clean:") + sum("Private_Dirty:");
             add(run, &figure("of it private, MiB"), guest.name, private);
             if count >= 20 {
-                add(run, &figure("CPU, % of one"), guest.name, share(&own, minute));
+                add(run, &figure("CPU, % of one"), guest.name, share(&own, time));
             }
             if count == 20 {
                 let calls = super::profile::system_calls(&own);
