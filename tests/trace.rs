@@ -1,35 +1,11 @@
 //! `--trace`: a line for each step of a start, of every process that has a part in it.
 
 mod bed;
+#[path = "common/traced.rs"]
+mod traced;
 
-use bed::{Bed, get, texts};
-
-/// From when, how long, by whom, and what.
-#[derive(Debug)]
-struct Step {
-    from: f64,
-    took: f64,
-    by: String,
-    what: String,
-}
-
-fn traced(bed: &Bed, words: &[&str]) -> (String, Vec<Step>) {
-    let output = bed.swrun(words);
-    let (out, err) = texts(&output);
-    assert!(output.status.success(), "{words:?}: {out}{err}");
-    let (_, trace) = out.split_once("\n\n").expect("a trace behind the outcome");
-    let mut lines = trace.lines();
-    let title = lines.next().expect("a title").to_owned();
-    let steps = lines.skip(1).map(|line| {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let number = |at: usize| words[at].parse().unwrap_or_else(|_| panic!("{line}"));
-        // Of an instance its number stands behind.
-        let is_numbered = words[3].parse::<u32>().is_ok();
-        let what = words[3 + usize::from(is_numbered)..].join(" ");
-        Step { from: number(0), took: number(1), by: words[2].to_owned(), what }
-    });
-    (title, steps.collect())
-}
+use bed::{Bed, get};
+use traced::{Step, traced};
 
 /// Each process does one after the other, and hardly a moment is nobody's.
 fn is_gapless(steps: &[Step]) {

@@ -7,6 +7,8 @@ pub mod bed;
 pub mod load;
 pub mod monitor;
 pub mod process;
+#[path = "../../tests/common/traced.rs"]
+pub mod traced;
 
 use std::fs;
 use std::io::ErrorKind;

@@ -402,12 +402,12 @@ pub struct Start {
     /// End the process that has a port of the environment, after asking
     #[arg(long, conflicts_with_all = ["name", "no_wait"])]
     pub evict: bool,
-    /// Show where the time went, step by step; of what runs already that of its last start
-    #[arg(long, conflicts_with = "no_wait")]
-    pub trace: bool,
     /// With --evict: do not ask
     #[arg(long, requires = "evict")]
     pub yes: bool,
+    /// Show where the time went, step by step; of what runs already that of its last start
+    #[arg(long, conflicts_with = "no_wait")]
+    pub trace: bool,
     /// Start PATH as a new environment of this name, without a profile file
     #[arg(long, value_name = "N", value_parser = EnvName::parse)]
     pub name: Option<EnvName>,

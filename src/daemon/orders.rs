@@ -398,8 +398,7 @@ pub async fn kill(runner: &Rc<Runner>) -> Vec<Outcome> {
 }
 
 /// Reads the profile as it is now, or takes it from those that were `read`, whose ports are reserved, and writes the spec
-/// that the monitor reads. An environment whose
-/// profile has gone keeps the spec it has.
+/// that the monitor reads. An environment whose profile has gone keeps the spec it has.
 ///
 /// # Errors
 /// The profile has errors, or the spec could not be written: the one before is still there.
@@ -424,13 +423,25 @@ pub async fn renew_spec(
         }
         Err(text) => return Err(format!("cannot be started:\n{text}")),
     };
-    // Its port may be that of its .env.
-    let is_looked_up = known.is_ad_hoc;
+    if read.is_some() {
+        return write_reserved(runner, entry, known).await;
+    }
     write_spec(runner, entry, known).await?;
-    if read.is_none() || is_looked_up {
+    runner.reserve_ports();
+    Ok(())
+}
+
+/// Writes the spec of a profile that was just read and whose ports are reserved, but for one that its .env names.
+///
+/// # Errors
+/// As [`renew_spec`].
+pub async fn write_reserved(runner: &Runner, entry: &Entry, known: Known) -> Result<(), String> {
+    let is_looked_up = known.is_ad_hoc;
+    let written = write_spec(runner, entry, known).await;
+    if is_looked_up {
         runner.reserve_ports();
     }
-    Ok(())
+    written
 }
 
 /// Writes the spec of a profile that was just read; its ports are still to be reserved.

@@ -59,8 +59,13 @@ impl Runner {
                 *entry.known.borrow_mut() = Some(known);
             }
         }
+        self.provide(entries);
+        read
+    }
+
+    /// Gives environments whose profiles were just read their numbers, and reserves their ports.
+    pub fn provide(&self, entries: &[Rc<Entry>]) {
         self.keep_numbers(entries.iter().filter_map(|entry| entry.known.borrow().clone()));
         self.reserve_ports();
-        read
     }
 }

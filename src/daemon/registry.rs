@@ -247,8 +247,7 @@ impl Runner {
 
     /// Starts the keepers of environments that nobody keeps yet, with the profiles as they were just read.
     fn keep_resting(self: &Rc<Self>, resting: Vec<Rc<Entry>>) {
-        self.keep_numbers(resting.iter().filter_map(|entry| entry.known.borrow().clone()));
-        self.reserve_ports();
+        self.provide(&resting);
         // Each for itself: one whose user holds the reader of its .env up holds up no other.
         for entry in resting {
             let runner = Rc::clone(self);
@@ -266,15 +265,7 @@ impl Runner {
         }
         let known = entry.known.borrow().clone();
         let written = match known.filter(|known| known.spec.is_some()) {
-            Some(known) => {
-                let is_looked_up = known.is_ad_hoc;
-                let written = orders::write_spec(self, entry, known).await;
-                if is_looked_up {
-                    // Its port may be that of its .env.
-                    self.reserve_ports();
-                }
-                written
-            }
+            Some(known) => orders::write_reserved(self, entry, known).await,
             // Its profile has an error, or has gone.
             None => orders::renew_spec(self, entry, None).await,
         };

@@ -151,7 +151,7 @@ impl Monitor {
 
     /// Does what is due, until nothing is: then writes down and tells what changed.
     fn settle(&mut self) {
-        // Before an app is started: what it is refused in its first millisecond would be told to whom the port belongs.
+        // Where that failed before the first start, or another program was in this one's place.
         self.listen_to_refusals();
         // Only those that are there now: a start that fails at once and without a pause must leave
         // room for signals and orders.

@@ -1,6 +1,7 @@
 //! All that needs root, a closed list, each with its reason; used by init before and while it gives
 //! root up.
 
+mod accounts;
 pub mod calls;
 pub mod etc;
 pub mod filter;

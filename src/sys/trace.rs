@@ -74,7 +74,7 @@ impl Trace {
         &self.steps
     }
 
-    /// The same, of this process's end.
+    /// The same, where nothing more is done.
     #[must_use]
     pub fn into_steps(self) -> Vec<TraceStep> {
         self.steps

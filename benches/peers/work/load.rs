@@ -62,7 +62,7 @@ fn disturb(guest: &Guest, job: &Job, thing: &str, verb: Option<Verb>) {
     match thing {
         "SIGKILL of the app" => job.processes().into_iter().take(1).for_each(kill),
         "nothing" => {}
-        // Its answer never comes, and is nobody's request of the four thousand.
+        // Its answer never comes, and is not one of the requests that count.
         _ => drop(job.ask("/leak")),
     }
 }

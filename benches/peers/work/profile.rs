@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use super::{rest, rounds};
 use crate::common;
-use crate::common::bed::{self, Bed, texts};
+use crate::common::bed::{self, Bed};
+use crate::common::traced::{Step, traced};
 use crate::lab::{Lab, add};
-use crate::manager::signal;
+use crate::manager::{Manager as _, signal};
+use crate::managers::swrun::Running;
 use crate::result::Run;
 
 const IDLE: u32 = 10;
@@ -17,7 +19,7 @@ const IDLE: u32 = 10;
 pub fn measure(lab: &Lab, run: &mut Run) {
     run.peers.truncate(1);
     run.missing.clear();
-    let guest = crate::managers::swrun::Running::up();
+    let mut guest = Running::up();
     let jobs: Vec<_> = (0..20).map(|n| lab.small(&format!("small{n}"), &[])).collect();
     guest.define(&jobs[0]);
     guest.ok(&["start", &jobs[0].name]);
@@ -27,8 +29,10 @@ pub fn measure(lab: &Lab, run: &mut Run) {
             if verb == "start" {
                 guest.ok(&["stop", &jobs[0].name]);
             }
-            for (step, took) in traced(guest.bed(), verb, &jobs[0].name) {
-                add(run, &format!("{verb}: {step}, ms"), "swrun", took);
+            for Step { by, what, took, .. } in
+                traced(guest.bed(), &[verb, &jobs[0].name, "--trace"]).1
+            {
+                add(run, &format!("{verb}: {by}: {what}, ms"), "swrun", took);
             }
         }
     }
@@ -50,7 +54,8 @@ pub fn measure(lab: &Lab, run: &mut Run) {
     for (call, count) in system_calls(&[runner]) {
         add(run, &format!("runner, 20 environments, idle: {call} a second"), "swrun", count);
     }
-    let monitors: Vec<u32> = crate::manager::Manager::own(&guest)
+    let monitors: Vec<u32> = guest
+        .own()
         .into_iter()
         .filter(|pid| {
             let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
@@ -61,23 +66,7 @@ pub fn measure(lab: &Lab, run: &mut Run) {
         let each = count / monitors.len() as f64;
         add(run, &format!("monitor, idle: {call} a second"), "swrun", each);
     }
-    let mut guest = guest;
-    crate::manager::Manager::end(&mut guest);
-}
-
-/// The steps of an order, and what each took in milliseconds.
-fn traced(bed: &Bed, verb: &str, name: &str) -> Vec<(String, f64)> {
-    let (out, err) = texts(&bed.swrun(&[verb, name, "--trace"]));
-    let (_, trace) = out.split_once("from ms").unwrap_or_else(|| panic!("{out}{err}"));
-    let steps = trace.lines().skip(1).filter_map(|line| {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let took = words.get(1)?.parse().ok()?;
-        // The number of the instance is another each time.
-        let is_number = |word: &&&str| word.parse::<u32>().is_ok();
-        let rest = words[3..].iter().filter(|word| !is_number(word)).copied();
-        Some((format!("{}: {}", words[2], rest.collect::<Vec<_>>().join(" ")), took))
-    });
-    steps.collect()
+    guest.end();
 }
 
 /// Instructions of a whole process, as valgrind's callgrind counts them.

@@ -16,17 +16,16 @@ use crate::wire::ask::{Ask, Order};
 
 /// Starts what was named.
 pub fn run(places: &Places, start: &Start, began: Trace, output: &mut Output) -> Ended {
-    let ask = match &start.name {
-        Some(name) => Ask::StartAdHoc(Box::new(ask_for_program(start, name)?)),
-        None => Ask::Start(Order { targets: environments(start)?, wait: !start.no_wait }),
+    let (ask, targets) = match &start.name {
+        Some(name) => {
+            (Ask::StartAdHoc(Box::new(ask_for_program(start, name)?)), vec![name.to_string()])
+        }
+        None => {
+            let targets = environments(start)?;
+            (Ask::Start(Order { targets: targets.clone(), wait: !start.no_wait }), targets)
+        }
     };
-    let targets = match &ask {
-        Ask::StartAdHoc(program) => vec![program.name.clone()],
-        Ask::Start(order) => order.targets.clone(),
-        _ => Vec::new(),
-    };
-    let targets = start.trace.then_some(targets);
-    let ended = order::traced(places, &ask, targets, began, output);
+    let ended = order::traced(places, &ask, start.trace.then_some(targets), began, output);
     match (&ask, start.evict) {
         (Ask::Start(order), true) => evict(places, order, start.yes, output).unwrap_or(ended),
         _ => ended,
