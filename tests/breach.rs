@@ -221,12 +221,15 @@ fn an_idle_monitor_sleeps_and_the_kernel_wakes_it() {
     profile(&bed, &app, "memory-high = \"48M\"");
     let status = bed.start(&app);
     let monitor = status["monitor_pid"].as_i64().expect("known");
-    // Nothing tells that nothing happens: this one test lets time pass. A sample is due every 10 s,
-    // so one may fall into it.
-    let before = voluntary_switches(monitor);
-    std::thread::sleep(Duration::from_secs(4));
-    let woken = voluntary_switches(monitor) - before;
-    assert!(woken <= 2, "woken {woken} times in 4 s with nothing to do");
+    // Nothing tells that nothing happens: this one test lets time pass. A sample is due every 10 s, so one
+    // may fall into it; into the first stretch alone falls what follows a start: its copy of /etc ends, and
+    // after a second it counts as up.
+    let woken = [0; 2].map(|_| {
+        let before = voluntary_switches(monitor);
+        std::thread::sleep(Duration::from_secs(4));
+        voluntary_switches(monitor) - before
+    });
+    assert!(woken[0] <= 6 && woken[1] <= 2, "woken {woken:?} times in 4 s with nothing to do");
     if is_guest() {
         println!("skipped in part: there growth takes longer than the pause between two samples");
         return bed.end();

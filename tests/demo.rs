@@ -14,17 +14,6 @@ use bed::{free_port, get, patience, processes_in, swrun};
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 
-/// The first of three free ports in a row.
-fn three_ports() -> u16 {
-    bed::netns::enter();
-    loop {
-        let base = free_port();
-        if (1..3).all(|more| TcpListener::bind(("0.0.0.0", base + more)).is_ok()) {
-            return base;
-        }
-    }
-}
-
 /// A demo in a process group of its own, as a shell starts it, and all that it puts on the host.
 struct Demo {
     child: Child,
@@ -38,7 +27,7 @@ struct Demo {
 
 impl Demo {
     fn new(arguments: &[&str]) -> Self {
-        let base_port = three_ports();
+        let base_port = free_port();
         let mut command = Command::new(swrun());
         command.args(["demo", "--base-port", &base_port.to_string()]).args(arguments);
         Self::of(command, base_port, |child, _| child.id())
@@ -46,7 +35,7 @@ impl Demo {
 
     /// At a terminal: script(1) makes one, and hands on what is typed at its stdin.
     fn at_a_terminal() -> Self {
-        let base_port = three_ports();
+        let base_port = free_port();
         let pid = std::env::temp_dir().join(format!("swrun-demo-of-{base_port}.pid"));
         let line = format!(
             "echo $$ > {0}.new; mv {0}.new {0}; exec {1} demo --base-port {base_port}",
@@ -144,7 +133,7 @@ impl Demo {
         assert!(!mounts.contains(self.root.to_str().expect("plain")), "{mounts}");
         assert!(!self.root.exists(), "its files are left\n{said}");
         for more in 0..3 {
-            TcpListener::bind(("0.0.0.0", self.base_port + more)).expect("the port is free");
+            assert!(bed::is_free(self.base_port + more));
         }
         self.has_ended = true;
     }
@@ -220,7 +209,7 @@ fn it_tells_of_a_crash_and_of_a_breach_and_leaves_nothing() {
 
 #[test]
 fn a_port_that_is_taken_is_told_with_its_holder_and_nothing_is_made() {
-    let base = three_ports();
+    let base = free_port();
     let comm = fs::read_to_string("/proc/self/comm").expect("there");
     for (port, address) in [(base, "0.0.0.0"), (base + 1, "127.0.0.1"), (base + 2, "::1")] {
         let holder = TcpListener::bind((address, port)).expect("it was free");

@@ -10,6 +10,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::process::Command;
 
 use bed::{App, Bed, get, swrun};
+use rustix::net::SocketType;
 
 const PORT: u16 = 41_002;
 
@@ -39,7 +40,7 @@ fn is_kept(is: bool) {
         (Ipv6Addr::LOCALHOST, PORT).into(),
     ];
     for address in addresses {
-        match TcpListener::bind(address) {
+        match bed::bind(SocketType::STREAM, address) {
             Ok(_) => assert!(!is, "{address} is free"),
             // A kernel without IPv6.
             Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => {}
@@ -48,7 +49,8 @@ fn is_kept(is: bool) {
             }
         }
     }
-    UdpSocket::bind(("0.0.0.0", PORT)).expect("UDP of this number is nobody's");
+    bed::bind(SocketType::DGRAM, (Ipv4Addr::UNSPECIFIED, PORT).into())
+        .expect("UDP of this number is nobody's");
 }
 
 fn setting(name: &str) -> String {

@@ -6,7 +6,6 @@ mod bed;
 mod census;
 
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -167,7 +166,7 @@ fn a_killed_monitor_takes_down_its_own_environment_alone_and_cleanly() {
     bed.kill_daemon();
     kill(monitor(&before));
     until("no process is left", &bed, || count_of_shop() == 0 && !lives(init(&before)));
-    TcpListener::bind(("0.0.0.0", shop.port)).expect("the port is free");
+    assert!(bed::is_free(shop.port));
     assert_eq!(get(blog.port, "/").expect("it goes on"), "ok");
 
     bed.daemon();
@@ -440,7 +439,7 @@ fn kill_ends_all_and_leaves_nothing_and_a_new_runner_brings_all_back() {
     assert_eq!(bed.groups(), Vec::<std::path::PathBuf>::new());
     assert!(!bed.root().join("run/swrun/swrun.sock").exists());
     for port in [shop.port, blog.port] {
-        TcpListener::bind(("0.0.0.0", port)).expect("the port is free");
+        assert!(bed::is_free(port));
     }
     // What is wanted was not changed by it.
     bed.daemon();

@@ -8,14 +8,17 @@ pub mod netns;
 pub mod probe;
 
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{self, Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use rustix::net::sockopt::set_socket_reuseaddr;
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use serde_json::Value;
 
 /// How long anything may take before a test fails; a guest kernel is forty times slower.
@@ -63,15 +66,27 @@ fn number() -> u32 {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-/// A port that nobody listens on, outside the range from which the kernel takes ephemeral ones.
+/// A port of this thread's own network namespace, as are the six that follow it; outside the range from
+/// which the kernel takes ephemeral ones.
 pub fn free_port() -> u16 {
-    loop {
-        let offset = (std::process::id().wrapping_mul(61).wrapping_add(number() * 7)) % 20_000;
-        let port = 10_000 + u16::try_from(offset).expect("below 20,000");
-        if TcpListener::bind(("0.0.0.0", port)).is_ok() {
-            return port;
-        }
-    }
+    netns::enter();
+    let offset = (std::process::id().wrapping_mul(61).wrapping_add(number() * 7)) % 20_000;
+    10_000 + u16::try_from(offset).expect("below 20,000")
+}
+
+/// Binds a socket, to see whether one may; listens on none. A process that another test forks holds a copy
+/// of it until it executes its program, and a copy that listens is in the way of who binds next.
+pub fn bind(kind: SocketType, address: SocketAddr) -> io::Result<OwnedFd> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None)?;
+    set_socket_reuseaddr(&socket, true)?;
+    rustix::net::bind(&socket, &address)?;
+    Ok(socket)
+}
+
+/// Whether nobody listens on this port of IPv4.
+pub fn is_free(port: u16) -> bool {
+    bind(SocketType::STREAM, (Ipv4Addr::UNSPECIFIED, port).into()).is_ok()
 }
 
 impl Bed {
@@ -373,7 +388,7 @@ pub fn groups_of(root: &Path) -> Vec<PathBuf> {
 }
 
 /// One HTTP request to this machine; the answer's body.
-pub fn get(port: u16, path: &str) -> std::io::Result<String> {
+pub fn get(port: u16, path: &str) -> io::Result<String> {
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
     stream.set_read_timeout(Some(patience()))?;
@@ -384,7 +399,7 @@ pub fn get(port: u16, path: &str) -> std::io::Result<String> {
     stream.read_to_string(&mut answer)?;
     match answer.split_once("\r\n\r\n") {
         Some((head, body)) if head.contains(" 200 ") => Ok(body.to_owned()),
-        _ => Err(std::io::Error::other(format!("not answered: {answer:?}"))),
+        _ => Err(io::Error::other(format!("not answered: {answer:?}"))),
     }
 }
 
