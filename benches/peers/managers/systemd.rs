@@ -40,24 +40,30 @@ fn unit(job: &Job) -> String {
     format!("peers-{}.service", job.name)
 }
 
-fn systemctl(words: &[&str]) -> Command {
-    let mut command = Command::new("systemctl");
+fn command(program: &str, words: &[&str]) -> Command {
+    let mut command = Command::new(program);
     command.args(words);
     command
 }
 
+fn systemctl(words: &[&str]) -> Command {
+    command("systemctl", words)
+}
+
 impl Manager for Running {
     fn add(&mut self, job: &Job) {
+        // systemd takes no user who is in no file.
+        let user = format!("peers-{}", job.uid);
+        ok(command("useradd", &["--no-create-home", "--uid", &job.uid.to_string(), &user]));
         let text = format!(
-            "[Service]\nExecStart={}\nWorkingDirectory={}\nEnvironment=PORT={}\nUser={}\n\
-             StandardOutput=append:{}\nRestart=always\nRestartSec=0\nMemoryMax={}\nTasksMax=512\n\
+            "[Service]\nExecStart={}\nWorkingDirectory={}\nEnvironment=PORT={}\nUser={user}\n\
+             StandardOutput=append:{}\nStandardError=journal\nRestart=always\nRestartSec=0\nMemoryMax={}\nTasksMax=512\n\
              PrivateTmp=true\nProtectSystem=strict\nProtectHome=true\nPrivateDevices=true\n\
              NoNewPrivileges=true\nCapabilityBoundingSet=\nSystemCallFilter=@system-service\n\
              ProtectProc=invisible\nRestrictNamespaces=true\n[Unit]\nStartLimitIntervalSec=0\n",
             job.command.join(" "),
             job.home.display(),
             job.port,
-            job.uid,
             self.log(job).display(),
             job.ceiling.unwrap_or(4 << 30),
         );
