@@ -52,6 +52,7 @@ fn systemctl(words: &[&str]) -> Command {
 
 impl Manager for Running {
     fn add(&mut self, job: &Job) {
+        // V8 wants a protection key, and goes on without one; without an error number it would be killed.
         // systemd takes no user who is in no file.
         let user = format!("peers-{}", job.uid);
         ok(command("useradd", &["--no-create-home", "--uid", &job.uid.to_string(), &user]));
@@ -59,7 +60,8 @@ impl Manager for Running {
             "[Service]\nExecStart={}\nWorkingDirectory={}\nEnvironment=PORT={}\nUser={user}\n\
              StandardOutput=append:{}\nStandardError=journal\nRestart=always\nRestartSec=0\nMemoryMax={}\nTasksMax=512\n\
              PrivateTmp=true\nProtectSystem=strict\nProtectHome=true\nPrivateDevices=true\n\
-             NoNewPrivileges=true\nCapabilityBoundingSet=\nSystemCallFilter=@system-service\n\
+             NoNewPrivileges=true\nCapabilityBoundingSet=\nSystemCallFilter=@system-service @pkey\n\
+             SystemCallErrorNumber=EPERM\n\
              ProtectProc=invisible\nRestrictNamespaces=true\n[Unit]\nStartLimitIntervalSec=0\n",
             job.command.join(" "),
             job.home.display(),
