@@ -178,6 +178,13 @@ fn traces(bed: &Bed) -> (Vec<String>, Vec<PathBuf>, usize, usize) {
     (processes_of(bed.root()), groups, mounts.lines().count(), descriptors)
 }
 
+/// Whether the runner has let go of all monitors: of one that is dead it has a descriptor until it is reaped.
+fn has_reaped(bed: &Bed) -> bool {
+    let open = fs::read_dir(format!("/proc/{}/fd", bed.daemon_pid())).expect("it lives");
+    let mut targets = open.flatten().filter_map(|entry| fs::read_link(entry.path()).ok());
+    !targets.any(|target| target.to_string_lossy().contains("pidfd"))
+}
+
 #[test]
 fn stops_starts_and_restarts_in_a_row_leave_nothing() {
     let bed = Bed::running();
@@ -188,25 +195,22 @@ fn stops_starts_and_restarts_in_a_row_leave_nothing() {
     bed.start(&app);
     bed.ok(&["stop", &app.name]);
     // A process that is dead and not reaped yet is still listed for a moment.
-    kernel::until("only the runner is left", || traces(&bed).0.is_empty());
+    kernel::until("only the runner is left", || traces(&bed).0.is_empty() && has_reaped(&bed));
     let before = traces(&bed);
     for _ in 0..rounds {
         bed.start(&app);
         assert_eq!(get(app.port, "/").expect("it serves"), "ok");
         assert!(traces(&bed).0.len() >= 3, "monitor, init and app would be seen");
+        assert!(!has_reaped(&bed), "the monitor's descriptor would be seen");
         bed.ok(&["stop", &app.name]);
     }
-    // A monitor may be dead and not reaped at either look: its descriptor is the runner's until then.
-    let is_as_before = || {
-        let now = traces(&bed);
-        (&now.0, &now.1, now.2) == (&before.0, &before.1, before.2) && now.3 <= before.3
-    };
-    kernel::until("all of it goes", is_as_before);
+    kernel::until("no process is left", || traces(&bed).0.is_empty() && has_reaped(&bed));
+    assert_eq!(traces(&bed), before);
     // Also when nobody waits for the end.
     bed.start(&app);
     bed.ok(&["stop", "--no-wait", &app.name]);
     bed.until(&app, "it stops", |s| s["state"] == "stopped");
-    kernel::until("all of it goes", is_as_before);
+    kernel::until("all of it goes", || traces(&bed) == before);
 
     let monitor = bed.start(&app)["monitor_pid"].as_i64().expect("known");
     // One restart, so that what is opened once is open.

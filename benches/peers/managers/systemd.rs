@@ -52,10 +52,10 @@ fn systemctl(words: &[&str]) -> Command {
 
 impl Manager for Running {
     fn add(&mut self, job: &Job) {
-        // V8 wants a protection key, and goes on without one; without an error number it would be killed.
         // systemd takes no user who is in no file.
         let user = format!("peers-{}", job.uid);
         ok(command("useradd", &["--no-create-home", "--uid", &job.uid.to_string(), &user]));
+        // V8 wants a protection key, and goes on without one; without an error number it would be killed.
         let text = format!(
             "[Service]\nExecStart={}\nWorkingDirectory={}\nEnvironment=PORT={}\nUser={user}\n\
              StandardOutput=append:{}\nStandardError=journal\nRestart=always\nRestartSec=0\nMemoryMax={}\nTasksMax=512\n\
