@@ -52,7 +52,8 @@ impl Cage {
         let base = PathBuf::from(format!("swrun-test-{}-{number}", std::process::id()));
         let monitor = Command::new("cat").stdin(Stdio::piped()).spawn().expect("cat");
         let cage = Self { driver, base, monitor };
-        cage.driver.prepare(&cage.base, limits, cage.monitor.id()).expect("a base");
+        cage.driver.lead(&cage.base, cage.monitor.id()).expect("a base");
+        cage.driver.prepare(&cage.base, limits).expect("a base");
         Some(cage)
     }
 
@@ -335,7 +336,7 @@ fn limits_hold_and_what_is_read_is_plausible() {
     assert_eq!(memory.pressure_avg10.is_some(), has_pressure, "{memory:?}");
     // Set anew, as after an edited profile.
     cage.driver
-        .prepare(&cage.base, &Limits { pids: 9, cpu_percent: None, ..limits }, cage.monitor.id())
+        .prepare(&cage.base, &Limits { pids: 9, cpu_percent: None, ..limits })
         .expect("again");
     assert_eq!(cage.most_processes(), Some(9));
 }
@@ -367,7 +368,8 @@ fn a_base_that_holds_the_monitor_itself_can_be_prepared() {
     let unit = cage.base.join("monitor");
     let monitor = i32::try_from(cage.monitor.id()).expect("a pid");
     assert_eq!(cage.driver.processes(&unit).expect("a list"), [monitor]);
-    cage.driver.prepare(&unit, &limits(), cage.monitor.id()).expect("it is moved out first");
+    cage.driver.lead(&unit, cage.monitor.id()).expect("it is moved out first");
+    cage.driver.prepare(&unit, &limits()).expect("nothing is in it");
     assert_eq!(cage.driver.processes(&unit.join("monitor")).expect("a list"), [monitor]);
     let entry = cage.driver.create_instance(&unit, 1, &limits()).expect("an instance");
     let mut child = join(&entry, "echo up; read -r end");

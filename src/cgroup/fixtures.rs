@@ -216,7 +216,8 @@ fn only_controllers_that_are_missing_are_enabled() {
     for file in ["app/pids.max", "app/cpu.max", "app/3/cpu.max"] {
         host.put(&format!("tree/{BASE}/{file}"), "");
     }
-    host.driver().prepare(Path::new(BASE), &limits(), 4711).expect("prepared");
+    host.driver().lead(Path::new(BASE), 4711).expect("moved");
+    host.driver().prepare(Path::new(BASE), &limits()).expect("prepared");
     let unchanged = "cpu io memory pids\n";
     assert_eq!(host.text("tree/cgroup.subtree_control"), unchanged);
     assert_eq!(host.text("tree/swrun/cgroup.subtree_control"), unchanged);
@@ -234,7 +235,7 @@ fn without_the_memory_controller_below_it_is_an_error() {
     let host = Host::unified();
     host.put(&format!("tree/{BASE}/monitor/cgroup.procs"), "");
     host.put(&format!("tree/{BASE}/app/cgroup.subtree_control"), "cpu\n");
-    let error = host.driver().prepare(Path::new(BASE), &limits(), 1).expect_err("no controller");
+    let error = host.driver().prepare(Path::new(BASE), &limits()).expect_err("no controller");
     // The first group that did not take it: the root, which has no subtree_control file here.
     assert!(error.path.ends_with("tree/cgroup.subtree_control"), "{error}");
 }

@@ -132,8 +132,12 @@ impl Driver for Hybrid {
         self.tree.own_group()
     }
 
-    fn prepare(&self, base: &Path, limits: &Limits, own: u32) -> Result<(), CgroupError> {
-        self.tree.prepare(base, own)?;
+    fn lead(&self, base: &Path, pid: u32) -> Result<(), CgroupError> {
+        self.tree.lead(base, pid)
+    }
+
+    fn prepare(&self, base: &Path, limits: &Limits) -> Result<(), CgroupError> {
+        self.tree.prepare(base)?;
         files::make_all(&self.memory, &Self::app(&self.memory, base)?)?;
         if let Some(root) = &self.pids {
             let app = Self::app(root, base)?;

@@ -86,13 +86,21 @@ pub trait Driver: std::fmt::Debug {
     /// `/proc/self/cgroup` could not be read or lacks the tree.
     fn own_group(&self) -> Result<PathBuf, CgroupError>;
 
+    /// Makes `base/monitor` and moves `pid` into it, unless it is there. Since the kernel waits for all its CPUs before
+    /// a process moves, some 10 ms, this is done beside something else where that can be.
+    ///
+    /// # Errors
+    /// The group could not be made or joined.
+    fn lead(&self, base: &Path, pid: u32) -> Result<(), CgroupError>;
+
     /// Makes `base` a group whose children can be limited (parents are made and given controllers
-    /// where they lack them), and in it `monitor`, `init` and `app` with the environment's limits.
-    /// Safe to repeat; limits are set anew. `own` is moved into `base/monitor` first.
+    /// where they lack them), and in it `init` and `app` with the environment's limits.
+    /// Safe to repeat; limits are set anew. A process that is in `base` itself is to [`Driver::lead`] first: a group
+    /// with processes in it gets no controllers.
     ///
     /// # Errors
     /// A group could not be made or limited.
-    fn prepare(&self, base: &Path, limits: &Limits, own: u32) -> Result<(), CgroupError>;
+    fn prepare(&self, base: &Path, limits: &Limits) -> Result<(), CgroupError>;
 
     /// Makes `group` in the tree that decides membership, and moves `pid` into it.
     ///

@@ -78,23 +78,35 @@ impl Tree {
         })
     }
 
-    /// Makes `base` with `monitor`, `init` and `app`, and moves `own` into `base/monitor`.
+    /// Makes `base/monitor` and moves `pid` into it.
     ///
     /// # Errors
-    /// A group could not be made, or the process not be moved.
-    pub fn prepare(&self, base: &Path, own: u32) -> Result<PathBuf, CgroupError> {
+    /// The group could not be made, or the process not be moved.
+    pub fn lead(&self, base: &Path, pid: u32) -> Result<(), CgroupError> {
+        let base = self.make_thawed(base, &["monitor"])?;
+        self.move_into(&base.join("monitor"), pid)
+    }
+
+    /// Makes `base` with `init` and `app`.
+    ///
+    /// # Errors
+    /// A group could not be made.
+    pub fn prepare(&self, base: &Path) -> Result<PathBuf, CgroupError> {
         // What is missing may be made.
         self.kept.close();
+        self.make_thawed(base, &["init", "app"])
+    }
+
+    /// Makes `base` and groups in it. One that was left frozen would stop the monitor too, and tell nobody why.
+    fn make_thawed(&self, base: &Path, groups: &[&str]) -> Result<PathBuf, CgroupError> {
         let base = self.folder(base)?;
-        for name in ["monitor", "init", "app"] {
+        for name in groups {
             files::make_all(self.point(), &base.join(name))?;
         }
-        // One that was left frozen would stop this process too, and tell nobody why.
-        for group in ["", "monitor", "init", "app"] {
-            let freeze = base.join(group).join("cgroup.freeze");
+        for name in [&[""], groups].concat() {
+            let freeze = base.join(name).join("cgroup.freeze");
             files::write_if_there(&freeze, "0", "thaw the cgroup with")?;
         }
-        self.move_into(&base.join("monitor"), own)?;
         Ok(base)
     }
 

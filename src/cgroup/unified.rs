@@ -132,9 +132,12 @@ impl Driver for Unified {
         self.tree.own_group()
     }
 
-    fn prepare(&self, base: &Path, limits: &Limits, own: u32) -> Result<(), CgroupError> {
-        // The move comes before the controllers: a group with processes in it gets none.
-        let base_folder = self.tree.prepare(base, own)?;
+    fn lead(&self, base: &Path, pid: u32) -> Result<(), CgroupError> {
+        self.tree.lead(base, pid)
+    }
+
+    fn prepare(&self, base: &Path, limits: &Limits) -> Result<(), CgroupError> {
+        let base_folder = self.tree.prepare(base)?;
         let app = base_folder.join("app");
         self.enable_controllers(&app)?;
         files::write_if_there(

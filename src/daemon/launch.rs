@@ -13,7 +13,7 @@ use rustix::process::{Pid, PidfdFlags};
 use tokio::io::unix::AsyncFd;
 
 use super::Options;
-use crate::cgroup::Driver;
+use crate::cgroup::{self, Driver};
 use crate::model::{EnvName, Places};
 use crate::sys::trace::Trace;
 use crate::sys::{channel, command, files, readiness};
@@ -83,13 +83,19 @@ impl Layout {
                 let log = places.all_logs().join("monitor.log");
                 let before = std::fs::metadata(&log).map_or(0, |found| found.len());
                 let group = base.join(name.as_str());
-                let monitor = start(program, places, name, &group, &log, sockets)
+                let (monitor, pid) = start(program, places, name, &group, &log, sockets)
                     .map_err(|e| format!("could not start the monitor of \"{name}\": {e}"))?;
                 let monitor = readiness::watch(monitor)
                     .map_err(|e| format!("could not watch the monitor of \"{name}\": {e}"))?;
                 trace.did("start its monitor");
+                // Beside its own first steps; if it fails here, it fails there too and is told.
+                let moved = tokio::task::spawn_blocking(move || {
+                    cgroup::detect_own().and_then(|driver| driver.lead(&group, pid))
+                });
                 let outcome = until_it_answers(&socket, Some(&monitor)).await;
                 trace.did("wait until its monitor answers");
+                // It is not reaped before: until then the pid is its own.
+                let _ = moved.await;
                 if outcome.is_err() {
                     // Given up: it must not come up later.
                     let pidfd = monitor.get_ref();
@@ -231,7 +237,7 @@ fn start(
     group: &Path,
     log: &Path,
     sockets: &[OwnedFd],
-) -> io::Result<OwnedFd> {
+) -> io::Result<(OwnedFd, u32)> {
     let log = OpenOptions::new()
         .append(true)
         .create(true)
@@ -251,7 +257,7 @@ fn start(
     // Not reaped before it is watched: the pid is its own.
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     let pid = pid.ok_or(io::ErrorKind::InvalidData)?;
-    Ok(rustix::process::pidfd_open(pid, PidfdFlags::empty())?)
+    Ok((rustix::process::pidfd_open(pid, PidfdFlags::empty())?, child.id()))
 }
 
 async fn until_it_answers(socket: &Path, monitor: Option<&AsyncFd<OwnedFd>>) -> Result<(), String> {

@@ -58,11 +58,16 @@ impl Monitor {
         trace.did("read its spec");
         let driver = driver()?;
         let base = match group {
+            // The runner moves this process there meanwhile.
             Some(group) => group,
-            None => own_unit(driver.own_group().map_err(|e| e.to_string())?),
+            None => {
+                let base = own_unit(driver.own_group().map_err(|e| e.to_string())?);
+                driver.lead(&base, std::process::id()).map_err(|e| e.to_string())?;
+                base
+            }
         };
         clear(driver.as_ref(), &base)?;
-        driver.prepare(&base, &spec.limits, std::process::id()).map_err(|e| e.to_string())?;
+        driver.prepare(&base, &spec.limits).map_err(|e| e.to_string())?;
         trace.did("make its groups");
         let memory_path = places.memory_of(&name);
         let (memory, said) = memory_file::read(&memory_path)
@@ -80,10 +85,15 @@ impl Monitor {
         monitor.enter_wall();
         monitor.adopt(sockets, memory.was_running);
         trace.did("get behind the wall of ports");
-        monitor.trace = trace;
         if let Some(text) = said {
             monitor.write_event(None, EventKind::Warning { text });
         }
+        // What the app is refused in its first millisecond would be told to whom the port belongs.
+        monitor.listen_to_refusals();
+        trace.did("listen to refusals");
+        monitor.driver.lead(&monitor.base, std::process::id()).map_err(|e| e.to_string())?;
+        trace.did("be in its group");
+        monitor.trace = trace;
         monitor.begin(&memory);
         Ok(monitor)
     }
@@ -206,8 +216,6 @@ impl Monitor {
             self.environment.resume_count(memory.restarts);
             return;
         }
-        // What the app is refused in its first millisecond would be told to whom the port belongs.
-        self.listen_to_refusals();
         self.step(&Event::Start);
         if memory.was_running {
             self.environment.resume_count(memory.restarts.saturating_add(1));

@@ -169,10 +169,9 @@ impl Monitor {
             Some(text) => Err(text),
             None if !rehearsal.succeeded => Err("the trial start was killed".to_owned()),
             None if self.is_ending => Err("the environment is being stopped".to_owned()),
-            None => self
-                .driver
-                .prepare(&self.base, &rehearsal.spec.limits, std::process::id())
-                .map_err(|e| e.to_string()),
+            None => {
+                self.driver.prepare(&self.base, &rehearsal.spec.limits).map_err(|e| e.to_string())
+            }
         };
         let reply = match outcome {
             Err(text) => Reply::Failed(text),
@@ -262,9 +261,7 @@ impl Monitor {
                 self.logs.follow(&self.spec, &self.places);
                 self.environment.set_rules(rules(&self.spec));
                 self.starter.discard(self.driver.as_ref(), &self.base);
-                if let Err(error) =
-                    self.driver.prepare(&self.base, &self.spec.limits, std::process::id())
-                {
+                if let Err(error) = self.driver.prepare(&self.base, &self.spec.limits) {
                     self.write_event(None, EventKind::Warning { text: error.to_string() });
                 }
             }

@@ -86,7 +86,8 @@ fn run(once: Once, init: Init) -> Result<u8, String> {
         None => before.clone(),
     };
     if is_new {
-        driver.prepare(&base, &spec.limits, std::process::id()).map_err(|e| e.to_string())?;
+        driver.lead(&base, std::process::id()).map_err(|e| e.to_string())?;
+        driver.prepare(&base, &spec.limits).map_err(|e| e.to_string())?;
     }
     // That of a running environment has its monitor.
     let mut tenant = match ticket.wall.filter(|_| is_new) {
