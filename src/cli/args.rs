@@ -1,4 +1,6 @@
-//! The command line: every flag in one place, from which help, man page and completions come.
+//! The command line: every flag in one place, from which help, man pages and completions come.
+//!
+//! It is a list, and longer than other files for that: what a command takes is looked for here alone.
 
 use std::ffi::OsString;
 use std::path::PathBuf;

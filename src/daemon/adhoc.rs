@@ -4,8 +4,9 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::rc::Rc;
 
+use super::entry::Entry;
 use super::profiles::Known;
-use super::registry::{Entry, Runner};
+use super::registry::Runner;
 use crate::model::{EnvName, Port, Protocol, Wanted};
 use crate::profile;
 use crate::sys::files;

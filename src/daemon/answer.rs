@@ -5,7 +5,8 @@ use std::rc::Rc;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::registry::{Entry, Runner};
+use super::entry::Entry;
+use super::registry::Runner;
 use super::show::{one, show, ticket};
 use super::status::{REPORT_WITHIN, environment, status};
 use super::targets::{saved_spec, target_of, understood_target};

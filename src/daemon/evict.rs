@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use super::entry::Entry;
 use super::peer::is_caged;
-use super::registry::{Entry, Runner};
+use super::registry::Runner;
 use crate::model::{BlockedBy, Port};
 use crate::ports;
 use crate::sys::readiness;

@@ -5,7 +5,7 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use super::registry::Entry;
+use super::entry::Entry;
 use crate::sys::clock;
 
 /// A change that comes so soon after another may leave the same times behind, in seconds.

@@ -6,9 +6,10 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use super::entry::{Entry, View};
 use super::launch::{Layout, is_unit_stopped};
 use super::link::News;
-use super::registry::{Entry, Runner, View};
+use super::registry::Runner;
 use super::{link, orders};
 use crate::model::Wanted;
 use crate::sys::trace::Trace;

@@ -8,6 +8,7 @@
 mod addresses;
 mod adhoc;
 mod answer;
+mod entry;
 mod evict;
 mod glance;
 mod host;

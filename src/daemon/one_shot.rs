@@ -11,7 +11,8 @@ use rustix::fs::MemfdFlags;
 use rustix::process::{Signal, pidfd_send_signal};
 use tokio::io::unix::AsyncFd;
 
-use super::registry::{Entry, Runner};
+use super::entry::Entry;
+use super::registry::Runner;
 use super::show::ticket_of;
 use crate::model::{EnvSpec, format_duration};
 use crate::sys::command::{self, Heard};

@@ -5,11 +5,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::adhoc;
+use super::entry::{Entry, View};
 use super::keeper;
 use super::link::Link;
 use super::peers;
 use super::profiles::{Known, Profiles};
-use super::registry::{Entry, Runner, View};
+use super::registry::Runner;
 use crate::formats::{journal, spec_file};
 use crate::model::{Cause, EnvName, EnvSpec, Phase, Release, Wanted};
 use crate::sys::files;

@@ -2,9 +2,10 @@
 
 use std::rc::Rc;
 
+use super::entry::Entry;
 use super::glance::Stamp;
 use super::profiles::Profiles;
-use super::registry::{Entry, Runner};
+use super::registry::Runner;
 use crate::formats::spec_file;
 use crate::model::{EnvName, Port};
 

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::answer::refusal;
-use super::registry::{Entry, Runner};
+use super::entry::Entry;
+use super::registry::Runner;
 use super::show::one;
 use crate::formats::{history, journal, log_tail};
 use crate::model::{LogPart, LogPlace};

@@ -4,8 +4,9 @@ use std::path::Path;
 use std::rc::Rc;
 
 use super::answer::{hide_problems, refusal};
+use super::entry::Entry;
 use super::orders;
-use super::registry::{Entry, Runner};
+use super::registry::Runner;
 use super::security::{self, Facts};
 use super::status::{REPORT_WITHIN, environment};
 use super::targets::saved_spec;

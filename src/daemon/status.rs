@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
-use super::registry::{Entry, Runner};
+use super::entry::Entry;
+use super::registry::Runner;
 use super::targets::{saved_spec, target_of, understood_target};
 use super::{glance, host};
 use crate::formats::memory_file;

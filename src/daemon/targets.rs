@@ -2,7 +2,8 @@
 
 use std::rc::Rc;
 
-use super::registry::{Entry, Runner};
+use super::entry::Entry;
+use super::registry::Runner;
 use crate::formats::spec_file;
 use crate::model::{EnvName, EnvSpec};
 

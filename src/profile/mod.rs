@@ -26,6 +26,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 mod text;
+mod unknown;
 mod values;
 mod walk;
 

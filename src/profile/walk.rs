@@ -8,9 +8,9 @@ use toml::de::{DeTable, DeValue};
 
 use super::file::At;
 use super::problem::{Position, Problem};
-use super::schema;
 use super::text::Lines;
 use super::values::Unfit;
+use super::{schema, unknown};
 
 /// The reader of one text.
 pub(super) struct Walk<'a> {
@@ -149,7 +149,7 @@ impl<'a> Walk<'a> {
         unfit: Unfit,
     ) {
         let at = self.position(value.span().start);
-        let shown = schema::shown(section, name);
+        let shown = unknown::shown(section, name);
         match unfit {
             Unfit::Value { text, hint } => {
                 self.error(at, format!("{shown}: {text}"), hint.as_deref());
@@ -175,7 +175,7 @@ impl<'a> Walk<'a> {
         for (key, _) in table {
             let name = key.get_ref();
             if !is_known(name)
-                && let Unfit::Value { text, hint } = schema::unknown(section, name)
+                && let Unfit::Value { text, hint } = unknown::unknown(section, name)
             {
                 let at = self.position(key.span().start);
                 self.error(at, text, hint.as_deref());

@@ -4,8 +4,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::{Verb, take_turn, trial};
+use crate::daemon::entry::Entry;
 use crate::daemon::one_shot::{self, Command};
-use crate::daemon::registry::{Entry, Runner};
+use crate::daemon::registry::Runner;
 use crate::daemon::releases;
 use crate::model::{DeployRules, EnvSpec, LINK, Release, ReleaseName, format_duration};
 use crate::policy::releases::Releases;

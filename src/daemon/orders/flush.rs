@@ -4,7 +4,8 @@ use std::path::Path;
 use std::rc::Rc;
 
 use super::ANSWERS_WITHIN;
-use crate::daemon::registry::{Entry, Runner};
+use crate::daemon::entry::Entry;
+use crate::daemon::registry::Runner;
 use crate::formats::log_store;
 use crate::sys::files;
 use crate::wire::keep::{Reply, Request};

@@ -4,7 +4,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::{How, PATIENCE, ask, ask_with_new_spec, grace, put_back, start, until};
-use crate::daemon::registry::{Entry, Runner, View};
+use crate::daemon::entry::{Entry, View};
+use crate::daemon::registry::Runner;
 use crate::formats::log_back::{Verdict, last_entries};
 use crate::formats::spec_file;
 use crate::model::{EnvSpec, Phase, Wanted};

@@ -7,7 +7,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::{How, reload, restart, restart_as_written, start, stop, until_stopped, watch};
-use crate::daemon::registry::{Entry, Runner};
+use crate::daemon::entry::Entry;
+use crate::daemon::registry::Runner;
 use crate::formats::spec_file;
 use crate::model::{DeployRules, EnvName, EnvSpec, Phase, ReleaseName, Wanted};
 use crate::policy::releases::{Releases, Trial};

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use rustix::fs::{Mode, OFlags};
 
 use super::PATIENCE;
-use crate::daemon::registry::Entry;
+use crate::daemon::entry::Entry;
 use crate::wire::keep::{Reply, Request};
 
 pub async fn upgrade(entry: &Rc<Entry>) -> Result<String, String> {

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::PATIENCE;
-use crate::daemon::registry::{Entry, Runner, View};
+use crate::daemon::entry::{Entry, View};
+use crate::daemon::registry::Runner;
 use crate::formats::spec_file;
 use crate::model::{Cause, Phase, Wanted};
 use crate::wire::keep::Brief;

@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::how_it_died;
-use crate::daemon::registry::{Entry, View};
+use crate::daemon::entry::{Entry, View};
 use crate::model::{Cause, EnvSpec, Phase, ReleaseName};
 use crate::policy::health::{STATUS_BYTES, Url, is_well, status};
 
