@@ -41,6 +41,8 @@ impl Cage for Crun {
             "root": { "path": "rootfs", "readonly": false },
             "mounts": [
                 mount("/proc", "proc", "proc", &[]),
+                // It puts its devices there, and makes no folder in what it may not write to.
+                mount("/dev", "tmpfs", "tmpfs", &["nosuid", "mode=755"]),
                 mount("/usr", "bind", "/usr", &["rbind", "ro"]),
                 mount("/tmp", "tmpfs", "tmpfs", &["nosuid", "nodev"]),
                 mount(own, "bind", own, &["bind", "rw"])
