@@ -16,7 +16,8 @@ const WORKS: &[(&str, &str, &str)] = &[
     (
         "commands",
         "Commands",
-        "From exec to exit of the command that an operator types. `start` and `restart` of swrun wait until the app listens.",
+        "From exec to exit of the command that an operator types: `start` and `restart` of swrun wait until the app listens, those of PM2, runit, \
+      s6 and systemd do not. Until it serves: from that exec to the first whole answer of the new instance.",
     ),
     (
         "idle",

@@ -17,26 +17,27 @@ pub fn measure(lab: &Lab, run: &mut Run) {
         })
         .collect();
     let verbs = [
-        (Verb::List, "list, ms"),
-        (Verb::Restart, "restart, ms"),
-        (Verb::Stop, "stop, ms"),
-        (Verb::Start, "start, ms"),
+        (Verb::List, "list, ms", None),
+        (Verb::Restart, "restart, ms", Some("restart until it serves, ms")),
+        (Verb::Stop, "stop, ms", None),
+        (Verb::Start, "start, ms", Some("start until it serves, ms")),
     ];
     for _ in 0..rounds(10) {
         rest();
-        for (verb, figure) in verbs {
+        for (verb, figure, until_it_serves) in verbs {
             for (guest, job) in &jobs {
                 let Some(command) = guest.manager.order(verb, job) else {
                     note(run, figure, guest.name, "has none");
                     continue;
                 };
+                let is_up = verb == Verb::Restart;
+                let before = if is_up { job.ask("/").expect("it serves") } else { String::new() };
                 let begun = Instant::now();
                 ok(command);
                 add(run, figure, guest.name, ms(begun));
-                // Only what has come up is stopped or restarted.
-                match verb {
-                    Verb::Start | Verb::Restart => drop(job.answers_anew("")),
-                    Verb::Stop | Verb::List | Verb::Reload => {}
+                if let Some(figure) = until_it_serves {
+                    job.answers_anew(&before);
+                    add(run, figure, guest.name, ms(begun));
                 }
             }
         }

@@ -2,6 +2,8 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use swrun::formats::log_store;
+
 use super::idle::on_cpus;
 use super::rounds;
 use crate::common::process::kib;
@@ -38,23 +40,23 @@ pub fn measure(lab: &Lab, run: &mut Run) {
             }
             let seconds = begun.elapsed();
             let used = on_cpus(&own) - before;
-            // What is being packed is in two files for a moment.
+            // Who packs has not ended with the last line.
             std::thread::sleep(Duration::from_secs(1));
-            let kept = count(&log);
             let peak: u64 = own.iter().filter_map(|pid| kib(*pid, "status", "VmHWM:")).sum();
             let peak = peak as f64 / 1024.0;
+            // What is packed meanwhile is in one file, then in the other: nobody packs once it is stopped.
+            if let Some(stop) = guest.manager.order(Verb::Stop, &job) {
+                ok(stop);
+            }
+            let kept = count(&log);
+            assert!(kept <= LINES, "{kept} lines under {}", guest.name);
             if seconds > LONGEST {
                 note(run, names[0], guest.name, "the last one never came");
             } else {
                 add(run, names[0], guest.name, seconds.as_secs_f64());
             }
-            for (name, value) in
-                names[1..].iter().zip([LINES.saturating_sub(kept) as f64, used, peak])
-            {
+            for (name, value) in names[1..].iter().zip([(LINES - kept) as f64, used, peak]) {
                 add(run, name, guest.name, value);
-            }
-            if let Some(stop) = guest.manager.order(Verb::Stop, &job) {
-                ok(stop);
             }
             let _ = fs::remove_file(&log);
         }
@@ -82,10 +84,12 @@ fn count(log: &Path) -> u64 {
         .filter(|entry| {
             let name = entry.file_name();
             let name = name.to_string_lossy();
-            name.starts_with(&start) || is_runit && name.starts_with('@')
+            // Half packed: the whole of it is there too.
+            let is_half = name.ends_with(log_store::PARTIAL);
+            !is_half && (name.starts_with(&start) || is_runit && name.starts_with('@'))
         })
         .map(|entry| {
-            let bytes = fs::read(entry.path()).unwrap_or_default();
+            let bytes = fs::read(entry.path()).expect("nobody writes there now");
             let text = if bytes.starts_with(&[0x1f, 0x8b]) { unpack(&bytes) } else { bytes };
             text.split(|byte| *byte == b'\n').filter(|line| is_whole(line)).count() as u64
         })
