@@ -15,6 +15,7 @@ pub struct Lab {
     pub root: PathBuf,
     peers: Vec<(Box<dyn Peer>, String)>,
     missing: Vec<(String, String)>,
+    commit: String,
     next: Cell<u32>,
 }
 
@@ -68,25 +69,19 @@ impl Lab {
         }
         let program = root.join("server");
         common::compile("benches/peers/server.c", &program);
-        Self { root, peers, missing, next: Cell::new(0) }
+        // Before results are written beside the code.
+        Self { root, peers, missing, commit: commit(), next: Cell::new(0) }
     }
 
     /// An empty one, with everybody who can take part.
     pub fn run(&self, work: &str) -> Run {
-        let describe = ["describe", "--always", "--dirty", "--abbrev=10"];
-        let mut git = Command::new("git");
-        let commit = git.args(["-C", env!("CARGO_MANIFEST_DIR")]).args(describe).output();
-        // A machine of its own has the program alone.
-        let commit = std::env::var("SWRUN_PEERS_COMMIT").unwrap_or_else(|_| {
-            String::from_utf8_lossy(&commit.expect("git is installed").stdout).into_owned()
-        });
         let kernel = rustix::system::uname();
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         let named =
             |(peer, version): &(Box<dyn Peer>, String)| (peer.name().to_owned(), version.clone());
         Run {
             work: work.to_owned(),
-            commit: commit.trim().to_owned(),
+            commit: self.commit.clone(),
             host: format!("Linux {}, {cpus} CPUs", kernel.release().to_string_lossy()),
             date: jiff::Timestamp::now().to_string()[..10].to_owned(),
             peers: self.peers.iter().map(named).collect(),
@@ -172,6 +167,16 @@ impl Lab {
         own(&job);
         job
     }
+}
+
+fn commit() -> String {
+    // A machine of its own has the program alone.
+    if let Ok(commit) = std::env::var("SWRUN_PEERS_COMMIT") {
+        return commit;
+    }
+    let mut git = Command::new("git");
+    git.args(["-C", env!("CARGO_MANIFEST_DIR"), "describe", "--always", "--dirty", "--abbrev=10"]);
+    String::from_utf8_lossy(&git.output().expect("git is installed").stdout).trim().to_owned()
 }
 
 impl Drop for Lab {

@@ -12,6 +12,12 @@ const LONGEST: Duration = Duration::from_secs(3);
 /// that write such a file write a small one: swrun's is cut at every byte, PM2's, of which a start takes a second, at
 /// sixty places.
 pub fn measure(lab: &Lab, run: &mut Run) {
+    for _ in 0..rounds(3) {
+        once(lab, run);
+    }
+}
+
+fn once(lab: &Lab, run: &mut Run) {
     let (cuts, lost, least) =
         ("cuts", "cuts after which a program was lost", "programs that came back at least, of 3");
     lab.each(|mut guest| {

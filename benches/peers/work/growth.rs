@@ -16,7 +16,13 @@ const COUNTS: [usize; 5] = [1, 10, 100, 500, 1000];
 pub fn measure(lab: &Lab, run: &mut Run) {
     run.peers.truncate(1);
     run.missing.clear();
-    let minute = Duration::from_secs(u64::from(rounds(30)));
+    for _ in 0..rounds(3) {
+        grow(lab, run);
+    }
+}
+
+fn grow(lab: &Lab, run: &mut Run) {
+    let time = Duration::from_secs(u64::from(rounds(30)));
     let mut guest = Running::up();
     let mut jobs = Vec::new();
     for count in COUNTS {
@@ -36,7 +42,7 @@ pub fn measure(lab: &Lab, run: &mut Run) {
         }
         std::thread::sleep(Duration::from_secs(6));
         let own = guest.own();
-        add(run, &figure("idle CPU, % of one"), "swrun", share(&own, minute));
+        add(run, &figure("idle CPU, % of one"), "swrun", share(&own, time));
         let memory = rollup(&own, "Pss:");
         add(run, &figure("memory (PSS), MiB"), "swrun", memory);
         add(run, &figure("of it for each, MiB"), "swrun", memory / count as f64);

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use super::rounds;
 use crate::common::process::{self, kib};
 use crate::lab::{Lab, add};
 use crate::result::Run;
@@ -8,7 +9,13 @@ const COUNTS: [usize; 4] = [1, 3, 20, 100];
 
 /// One after the other: what each takes while nothing happens.
 pub fn measure(lab: &Lab, run: &mut Run) {
-    let time = Duration::from_secs(u64::from(super::rounds(30)));
+    for _ in 0..rounds(3) {
+        once(lab, run);
+    }
+}
+
+fn once(lab: &Lab, run: &mut Run) {
+    let time = Duration::from_secs(u64::from(rounds(30)));
     lab.each(|mut guest| {
         let mut running = 0;
         for count in COUNTS {
