@@ -88,15 +88,17 @@ impl Layout {
                 let monitor = readiness::watch(monitor)
                     .map_err(|e| format!("could not watch the monitor of \"{name}\": {e}"))?;
                 trace.did("start its monitor");
-                // Beside its own first steps; if it fails here, it fails there too and is told.
-                let moved = tokio::task::spawn_blocking(move || {
-                    cgroup::detect_own().and_then(|driver| driver.lead(&group, pid))
-                });
                 let outcome = until_it_answers(&socket, Some(&monitor)).await;
                 trace.did("wait until its monitor answers");
-                // It is not reaped before: until then the pid is its own.
-                let _ = moved.await;
-                if outcome.is_err() {
+                if outcome.is_ok() {
+                    // While it listens to refusals, which takes as long; its groups, made by now, would have waited for
+                    // this. Not reaped yet, it has its pid. If this fails, it fails there too and is told.
+                    let moved = tokio::task::spawn_blocking(move || {
+                        cgroup::detect_own().and_then(|driver| driver.lead(&group, pid))
+                    });
+                    let _ = moved.await;
+                    trace.did("move it to its group");
+                } else {
                     // Given up: it must not come up later.
                     let pidfd = monitor.get_ref();
                     let _ =
