@@ -6,7 +6,7 @@ mod kernel;
 
 use std::fs;
 
-use bed::{App, Bed, get, is_guest, pid};
+use bed::{App, Bed, get, is_guest, pid, probe};
 use kernel::events;
 use serde_json::Value;
 
@@ -101,6 +101,28 @@ fn a_pause_is_told_and_an_order_ends_it() {
         let up = bed.until(&app, "online", |s| s["state"] == "online");
         assert_eq!((&up["unstable"], &up["next_try_ms"]), (&0.into(), &Value::Null), "{up:#}");
     }
+    bed.end();
+}
+
+#[test]
+fn what_dies_before_it_listens_without_a_pause_leaves_nothing_behind_meanwhile() {
+    let bed = Bed::running();
+    let app = bed.app("loop");
+    let script = format!("[ -e fixed ] || exit 3; exec {} serve", probe::path().display());
+    let ports = format!(
+        "ports = [{}]\nread-only = [\"{}\"]\n[env]\nPORT = \"{0}\"\n",
+        app.port,
+        probe::path().display()
+    );
+    bed.profile(&app, &["/bin/sh", "-c", &script], &(ports + "[restart]\nfirst-delay = \"0s\"\n"));
+    bed.swrun(&["start", "--no-wait", &app.name]);
+    bed.until(&app, "a hundred deaths", |status| status["restarts"].as_u64() > Some(100));
+    let monitor = bed.status(&app)["monitor_pid"].as_i64().expect("known");
+    let open = fs::read_dir(format!("/proc/{monitor}/fd")).expect("it runs").count();
+    assert!(open < 100, "{open} open files");
+    fs::write(app.home.join("fixed"), "").expect("ours");
+    bed.until(&app, "it is up", |status| status["state"] == "online");
+    assert_eq!(get(app.port, "/").expect("it serves"), "ok");
     bed.end();
 }
 

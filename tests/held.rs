@@ -337,9 +337,20 @@ fn after_a_failed_reload_the_old_profile_counts() {
 /// Where ports are not guarded an app binds as everybody does, and is told of as such.
 #[test]
 fn without_a_wall_it_falls_back_to_plain_binding_and_says_so() {
+    has_no_wall("exec \"$program\" \"$@\" --reserve-ports none", "turned off");
+}
+
+/// There paths of cgroups begin elsewhere than where the kernel counts from: it would be a stranger to its own ports.
+#[test]
+fn in_a_cgroup_namespace_ports_are_not_guarded() {
+    has_no_wall("exec unshare --cgroup \"$program\" \"$@\"", "cgroup namespace");
+}
+
+#[track_caller]
+fn has_no_wall(script: &str, why: &str) {
     let mut bed = Bed::new();
     let mut runner = Command::new("/bin/sh");
-    runner.args(["-c", "program=$1; shift; exec \"$program\" \"$@\" --reserve-ports none", "sh"]);
+    runner.args(["-c", &format!("program=$1; shift; {script}"), "sh"]);
     runner.arg(bed::swrun());
     bed.daemon_by(runner);
     let app = server(&bed, "shop", "server.js", "");
@@ -348,6 +359,7 @@ fn without_a_wall_it_falls_back_to_plain_binding_and_says_so() {
     let document: Value = serde_json::from_str(&bed.ok(&["status", "--json"])).expect("JSON");
     let degraded = document["runner"]["degraded"].to_string();
     assert!(degraded.contains("ports are not guarded"), "{degraded}");
+    assert!(degraded.contains(why), "{degraded}");
     kill(pid(&before));
     bed.until(&app, "back", |now| now["state"] == "online" && now["pid"] != before["pid"]);
     assert!(get(app.port, "/").is_ok());

@@ -60,6 +60,10 @@ impl Walls {
 const NAME: &str = "swrun";
 
 fn build(options: &Options, layout: &Layout, driver: &dyn Driver) -> std::io::Result<Wall> {
+    if !counts_from_the_root() {
+        let why = "in a cgroup namespace of its own (a container's) it cannot tell how deep its cgroups lie";
+        return Err(std::io::Error::other(why));
+    }
     let base = layout.base();
     let level = base.components().filter(|part| matches!(part, std::path::Component::Normal(_)));
     let level = u32::try_from(level.count() + 1).map_err(std::io::Error::other)?;
@@ -85,6 +89,14 @@ fn build(options: &Options, layout: &Layout, driver: &dyn Driver) -> std::io::Re
         wall.keep(&pins)?;
     }
     Ok(wall)
+}
+
+/// Whether paths of cgroups begin where the kernel counts from: in a namespace that is not the first one they do not
+/// (cgroup_namespaces(7); its number is `CGROUP_NS_INIT_INO` of the kernel's nsfs.h; a kernel without such namespaces has none).
+fn counts_from_the_root() -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    const FIRST: u64 = 0xEFFF_FFFB;
+    std::fs::metadata("/proc/self/ns/cgroup").map_or(true, |found| found.ino() == FIRST)
 }
 
 fn is_bpf(folder: &Path) -> bool {

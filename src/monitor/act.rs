@@ -67,6 +67,7 @@ impl Monitor {
         self.trace.did("come to the start");
         match self.starter.start(self.driver.as_ref(), &self.base, &self.spec, id, how) {
             Ok(running) => {
+                self.busy_since.get_or_insert(running.launched);
                 self.running.insert(id, running);
             }
             Err(failure) => {

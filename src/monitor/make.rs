@@ -189,6 +189,7 @@ impl Monitor {
             reloads: 0,
             reload_failed: None,
             told_of_no_refusals: false,
+            busy_since: None,
             has_started: true,
             cron: None,
             changes: None,

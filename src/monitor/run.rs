@@ -105,6 +105,8 @@ pub struct Monitor {
     pub(super) reloads: u64,
     pub(super) reload_failed: Option<ReloadFailed>,
     pub(super) told_of_no_refusals: bool,
+    /// The first of the starts since what waits for them was done last.
+    pub(super) busy_since: Option<Duration>,
     /// Something was started, and what that took is not given back yet.
     pub(super) has_started: bool,
     /// The next restart at a set time.
@@ -171,6 +173,7 @@ impl Monitor {
         }
         // A start would wait for the same locks of the kernel, and for a CPU.
         if self.busy_until().is_none() {
+            self.busy_since = None;
             self.sample_if_due();
             self.collect_garbage();
             if self.is_dirty {
@@ -246,8 +249,10 @@ impl Monitor {
             launch_deadline(running).is_some() || !running.missing_ports.is_empty()
         };
         let launching = self.running.values().filter(is_on_its_way);
-        let end = launching.map(|running| running.launched + UNDISTURBED).max();
-        end.filter(|end| *end > clock::monotonic())
+        let last = launching.map(|running| running.launched).max()?;
+        // Of starts that follow one another, each dead before it listens, the first: mounts and groups would pile up.
+        let end = self.busy_since.map_or(last, |first| first.min(last)) + UNDISTURBED;
+        Some(end).filter(|end| *end > clock::monotonic())
     }
 
     fn next_due(&self) -> Option<Duration> {
