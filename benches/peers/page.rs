@@ -73,7 +73,14 @@ const WORKS: &[(&str, &str, &str)] = &[
     (
         "systemd",
         "Beside systemd",
-        "In an emulated machine of Debian 12 (no KVM), where all is tens of times slower: ratios count, not milliseconds.",
+        "systemd is the init of namespaces of its own, with Debian's files, on the same kernel: `benches/peers/init`. Its services have the same \
+      limits and about the same walls.",
+    ),
+    (
+        "emulated",
+        "With unified cgroups",
+        "The same in an emulated machine of Debian 12 (no KVM), with crun, which refuses a host whose cgroups are hybrid: `benches/peers/vm`. All is tens of times \
+      slower there, most of all the first instructions of a program: orders of magnitude count, not milliseconds.",
     ),
     ("growth", "Growth", "Environments of a small program on one machine."),
     (

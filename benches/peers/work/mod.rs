@@ -36,6 +36,7 @@ pub const ALL: &[(&str, How)] = &[
     ("growth", growth::measure),
     ("profile", profile::measure),
     ("systemd", systemd::measure),
+    ("emulated", systemd::measure),
 ];
 
 /// Of each so many samples.

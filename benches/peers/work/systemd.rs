@@ -2,7 +2,7 @@ use super::{caged, ceiling, commands, crash, daemonised, lines};
 use crate::lab::Lab;
 use crate::result::{Row, Run};
 
-/// What can be compared where systemd is the init, in one table: `benches/peers/vm` runs it there.
+/// What can be compared where systemd is the init, in one table: `benches/peers/init` and `vm` run it there.
 pub fn measure(lab: &Lab, run: &mut Run) {
     let parts: [(&str, super::How); 6] = [
         ("crash to serving", crash::measure),
@@ -13,7 +13,7 @@ pub fn measure(lab: &Lab, run: &mut Run) {
         ("caged start", caged::measure),
     ];
     for (title, how) in parts {
-        let mut part = lab.run("systemd");
+        let mut part = lab.run(title);
         how(lab, &mut part);
         for peer in part.peers {
             if !run.peers.contains(&peer) {
