@@ -319,12 +319,12 @@ impl Bed {
             |line: &String| line.split_once(' ').is_some_and(|(_, rest)| !rest.is_empty());
         let alive: Vec<String> = processes_of(&self.root).into_iter().filter(is_alive).collect();
         assert_eq!(alive, Vec::<String>::new(), "processes are left");
-        // The scope around a runner is systemd's, which removes it once it has heard that it is empty.
+        // The scope around a runner, with the group that it lived in, is systemd's to remove, once it has heard that it is empty.
         let is_ours = |group: &PathBuf| {
-            let is_empty = !fs::read_dir(group).is_ok_and(|mut found| {
-                found.any(|entry| entry.is_ok_and(|entry| entry.path().is_dir()))
-            });
-            !is_empty || group.extension().is_none_or(|kind| kind != "scope")
+            let below = fs::read_dir(group).into_iter().flatten().flatten();
+            let mut groups = below.filter(|entry| entry.path().is_dir());
+            let is_scope = group.extension().is_some_and(|kind| kind == "scope");
+            !is_scope || groups.any(|entry| entry.file_name() != "_runner")
         };
         let groups: Vec<PathBuf> = self.groups().into_iter().filter(is_ours).collect();
         assert_eq!(groups, Vec::<PathBuf>::new(), "cgroups are left");
