@@ -7,11 +7,14 @@ mod kernel;
 #[path = "common/screen.rs"]
 mod screen;
 
+use std::fs;
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::Command;
 
 use bed::{Bed, get, is_guest, pid};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use rustix::termios::LocalModes;
 use screen::Screen;
 use serde_json::Value;
 
@@ -153,6 +156,33 @@ fn it_shows_that_the_runner_is_away_and_comes_back_with_it() {
     assert!(screen.end().success());
     is_left(&screen);
     assert_ne!(format!("{:?}", screen.settings().local_modes), raw, "the terminal is cooked again");
+    bed.end();
+}
+
+/// Where no thread can be made any more, which Rust's library answers by a panic.
+#[test]
+fn a_panic_leaves_the_terminal_as_it_was() {
+    let bed = Bed::running();
+    with_three(&bed);
+    bed.ok(&["start"]);
+    let mut screen = monit(&bed, 24, 80);
+    screen.until("it is there", |text| text.contains("> alpha"));
+    let is_cooked = |screen: &Screen| {
+        screen.settings().local_modes.contains(LocalModes::ICANON | LocalModes::ECHO)
+    };
+    assert!(!is_cooked(&screen));
+    // A little more than it has: not enough for the stack of a thread (2 MiB).
+    let sizes = fs::read_to_string(format!("/proc/{}/statm", screen.pid())).expect("it runs");
+    let pages: u64 = sizes.split(' ').next().expect("one").parse().expect("a number");
+    let most = format!("--as={}", pages * 4096 + (512 << 10));
+    let set = Command::new("prlimit").args(["--pid", &screen.pid().to_string(), &most]).status();
+    assert!(set.expect("util-linux is installed").success());
+    screen.press("ry");
+    let ended = screen.end();
+    assert_eq!(ended.signal(), Some(libc::SIGABRT), "{ended}");
+    is_left(&screen);
+    screen.until("it says why", |text| text.contains("panicked at"));
+    assert!(is_cooked(&screen));
     bed.end();
 }
 
