@@ -174,9 +174,9 @@ fn commit() -> String {
     if let Ok(commit) = std::env::var("SWRUN_PEERS_COMMIT") {
         return commit;
     }
-    let mut git = Command::new("git");
-    git.args(["-C", env!("CARGO_MANIFEST_DIR"), "describe", "--always", "--dirty", "--abbrev=10"]);
-    String::from_utf8_lossy(&git.output().expect("git is installed").stdout).trim().to_owned()
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers/commit");
+    let output = Command::new(script).output().expect("git is installed");
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
 impl Drop for Lab {
