@@ -118,7 +118,7 @@ fn what_dies_before_it_listens_without_a_pause_leaves_nothing_behind_meanwhile()
     bed.swrun(&["start", "--no-wait", &app.name]);
     bed.until(&app, "a hundred deaths", |status| status["restarts"].as_u64() > Some(100));
     let monitor = bed.status(&app)["monitor_pid"].as_i64().expect("known");
-    let open = fs::read_dir(format!("/proc/{monitor}/fd")).expect("it runs").count();
+    let open = kernel::descriptors(monitor);
     assert!(open < 100, "{open} open files");
     fs::write(app.home.join("fixed"), "").expect("ours");
     bed.until(&app, "it is up", |status| status["state"] == "online");

@@ -26,6 +26,16 @@ pub fn patience() -> Duration {
     Duration::from_secs(if is_guest() { 180 } else { 30 })
 }
 
+/// Waits for what the kernel tells no other way.
+#[track_caller]
+pub fn until(what: &str, is: impl Fn() -> bool) {
+    let deadline = Instant::now() + patience();
+    while !is() {
+        assert!(Instant::now() < deadline, "{what}: not so");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// Whether this is the guest kernel of `tests/uml`.
 pub fn is_guest() -> bool {
     std::env::var_os("SWRUN_GUEST").is_some()
@@ -319,6 +329,7 @@ impl Bed {
             |line: &String| line.split_once(' ').is_some_and(|(_, rest)| !rest.is_empty());
         let alive: Vec<String> = processes_of(&self.root).into_iter().filter(is_alive).collect();
         assert_eq!(alive, Vec::<String>::new(), "processes are left");
+        until("what is dead is reaped", || processes_of(&self.root).is_empty());
         // The scope around a runner, with the group that it lived in, is systemd's to remove, once it has heard that it is empty.
         let is_ours = |group: &PathBuf| {
             let below = fs::read_dir(group).into_iter().flatten().flatten();
@@ -328,6 +339,7 @@ impl Bed {
         };
         let groups: Vec<PathBuf> = self.groups().into_iter().filter(is_ours).collect();
         assert_eq!(groups, Vec::<PathBuf>::new(), "cgroups are left");
+        until("the scope is removed", || self.groups().is_empty());
         let mounts = fs::read_to_string("/proc/self/mounts").expect("readable");
         assert!(!mounts.contains(self.root.to_str().expect("a plain path")), "mounts are left");
     }

@@ -3,11 +3,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::bed::{App, Bed, is_unified, patience, processes_of};
+#[allow(unused_imports, reason = "each test file uses a part of it")]
+pub use crate::bed::until;
+use crate::bed::{App, Bed, is_unified, processes_of};
 
 /// The group of an environment below every hierarchy's root.
 fn group(bed: &Bed, app: &App) -> PathBuf {
@@ -72,16 +73,6 @@ pub fn processes(bed: &Bed, app: &App, status: &Value) -> Vec<i32> {
 pub fn lives(pid: i32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
-}
-
-/// Waits for what the kernel tells no other way.
-#[track_caller]
-pub fn until(what: &str, is: impl Fn() -> bool) {
-    let deadline = Instant::now() + patience();
-    while !is() {
-        assert!(Instant::now() < deadline, "{what}: not so");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 /// How many descriptors a process has open.
