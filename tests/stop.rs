@@ -14,6 +14,7 @@ use std::sync::mpsc;
 use bed::{App, Bed, get, is_guest, patience, pid, processes_of};
 use kernel::{descriptors, events, instance, lives, processes};
 use serde_json::Value;
+use swrun::ports::Wall;
 
 #[test]
 fn the_configured_signal_arrives() {
@@ -206,6 +207,10 @@ fn stops_starts_and_restarts_in_a_row_leave_nothing() {
     }
     kernel::until("no process is left", || traces(&bed).0.is_empty() && has_reaped(&bed));
     assert_eq!(traces(&bed), before);
+    let wall = Wall::find(&bed.root().join("run/swrun/wall")).expect("ports are guarded");
+    kernel::until("no ring of refusals is left", || {
+        wall.left_rings().expect("readable").is_empty()
+    });
     // Also when nobody waits for the end.
     bed.start(&app);
     bed.ok(&["stop", "--no-wait", &app.name]);

@@ -303,6 +303,26 @@ fn a_stopped_environment_keeps_its_port_and_a_forgotten_one_gives_it_back() {
 }
 
 #[test]
+fn only_rings_of_those_who_moved_out_or_are_dead_are_let_go_of() {
+    let Some(bed) = Bed::new() else { return };
+    let wall = bed.wall();
+    let mut shop = bed.tenant("shop", &[TCP]);
+    let mut blog = bed.tenant("blog", &[OTHER]);
+    assert_eq!(wall.left_rings().expect("possible").len(), 0);
+    shop.leave();
+    let left = wall.left_rings().expect("possible");
+    assert_eq!(left.len(), 1);
+    wall.let_go(&left).expect("possible");
+    assert_eq!(wall.left_rings().expect("possible").len(), 0);
+    bed.says("blog", "print(attempt(3002))", "EACCES");
+    assert_eq!(blog.refusals().len(), 1, "it has its ring still");
+    // As one whose monitor was killed, and whose group went.
+    fs::remove_dir(bed.base.join("blog")).expect("it is empty");
+    wall.reserve(&[], &bed.base).expect("possible");
+    assert_eq!(wall.left_rings().expect("possible").len(), 1);
+}
+
+#[test]
 fn the_wall_is_found_again_and_falls_with_its_last_holder() {
     let Some(bed) = Bed::new() else { return };
     let first = bed.wall();

@@ -23,6 +23,7 @@ pub struct Lab {
 pub struct Guest {
     pub name: &'static str,
     pub has_ceiling: bool,
+    pub is_for_node: bool,
     pub manager: Box<dyn Manager>,
 }
 
@@ -59,7 +60,7 @@ impl Lab {
         let only = std::env::var("SWRUN_PEERS_ONLY").unwrap_or_default();
         let (mut peers, mut missing) = (Vec::new(), Vec::new());
         for peer in managers::all() {
-            if !only.is_empty() && !only.split(',').any(|name| name == peer.name()) {
+            if !only.is_empty() && !only.split(';').any(|name| name == peer.name()) {
                 continue;
             }
             match peer.version() {
@@ -122,8 +123,8 @@ impl Lab {
     fn guest(&self, peer: &dyn Peer) -> Guest {
         let folder = self.root.join(format!("manager-{}", self.number()));
         fs::create_dir_all(&folder).expect("our own folder");
-        let has_ceiling = peer.has_ceiling();
-        Guest { name: peer.name(), has_ceiling, manager: peer.up(&folder) }
+        let (has_ceiling, is_for_node) = (peer.has_ceiling(), peer.is_for_node());
+        Guest { name: peer.name(), has_ceiling, is_for_node, manager: peer.up(&folder) }
     }
 
     fn job(&self, name: &str) -> Job {

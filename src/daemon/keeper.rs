@@ -150,6 +150,7 @@ async fn clean(runner: &Runner, entry: &Entry) {
         match files::lock(&path) {
             Ok(Some(_lock)) => {
                 runner.layout.clean(runner.driver.as_ref(), &runner.places, &entry.name);
+                runner.walls.sweep();
                 return;
             }
             Ok(None) => tokio::time::sleep(pause).await,

@@ -135,6 +135,7 @@ async fn run(options: Options) -> Result<Option<renew::Heir>, String> {
     launch::reap_inherited();
     runner.begin().await;
     tokio::task::spawn_local(addresses::follow(Rc::clone(&runner)));
+    tokio::task::spawn_local(wall::keep_swept(Rc::clone(&runner)));
     let leaves: Rc<Notify> = Rc::default();
     let serving = server::serve(Rc::clone(&runner), listener, Scope::All, Rc::clone(&leaves));
     let server = tokio::task::spawn_local(serving);

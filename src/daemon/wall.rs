@@ -1,7 +1,12 @@
 //! The runner's part in the wall of ports: builds it, and says which ports are reserved for whom it knows.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::sync::Notify;
 
 use super::peers;
 use super::registry::Runner;
@@ -16,8 +21,10 @@ const PINS: &str = "/sys/fs/bpf";
 /// The wall, or why there is none.
 #[derive(Debug)]
 pub struct Walls {
-    wall: Result<Wall, String>,
+    wall: Result<Arc<Wall>, String>,
     settings: Settings,
+    /// A monitor has ended.
+    left: Notify,
 }
 
 impl Walls {
@@ -27,11 +34,12 @@ impl Walls {
         let note = places.run().join("settings");
         let settings = Settings::new(Path::new("/proc/sys/net/ipv4"), &note);
         let wall = build(options, layout, driver)
+            .map(Arc::new)
             .map_err(|e| format!("ports are not guarded: the wall could not be built: {e}"));
         if let Err(text) = &wall {
             tracing::warn!("{text}");
         }
-        Self { wall, settings }
+        Self { wall, settings, left: Notify::new() }
     }
 
     /// What an operator should know of it.
@@ -42,6 +50,11 @@ impl Walls {
     /// Whether ports are reserved.
     pub fn stands(&self) -> bool {
         self.wall.is_ok()
+    }
+
+    /// A monitor has ended: what it left behind the wall is freed a moment later.
+    pub fn sweep(&self) {
+        self.left.notify_one();
     }
 
     /// Everything is ended: the host is as it was.
@@ -59,14 +72,14 @@ impl Walls {
 /// The folder of our pins.
 const NAME: &str = "swrun";
 
-fn build(options: &Options, layout: &Layout, driver: &dyn Driver) -> std::io::Result<Wall> {
+fn build(options: &Options, layout: &Layout, driver: &dyn Driver) -> io::Result<Wall> {
     if !counts_from_the_root() {
         let why = "in a cgroup namespace of its own (a container's) it cannot tell how deep its cgroups lie";
-        return Err(std::io::Error::other(why));
+        return Err(io::Error::other(why));
     }
     let base = layout.base();
     let level = base.components().filter(|part| matches!(part, std::path::Component::Normal(_)));
-    let level = u32::try_from(level.count() + 1).map_err(std::io::Error::other)?;
+    let level = u32::try_from(level.count() + 1).map_err(io::Error::other)?;
     let tree = driver.tree();
     let target = match options.reach {
         Reach::Host => tree.to_owned(),
@@ -76,7 +89,7 @@ fn build(options: &Options, layout: &Layout, driver: &dyn Driver) -> std::io::Re
             folder
         }
         Reach::Nobody => {
-            return Err(std::io::Error::other("turned off with \"--reserve-ports none\""));
+            return Err(io::Error::other("turned off with \"--reserve-ports none\""));
         }
     };
     // Another prefix on this host has no part in them.
@@ -89,6 +102,24 @@ fn build(options: &Options, layout: &Layout, driver: &dyn Driver) -> std::io::Re
         wall.keep(&pins)?;
     }
     Ok(wall)
+}
+
+/// Frees what monitors have left, for as long as the runner lives: beside its own thread, since the kernel has to be waited
+/// for, and no order is to be.
+pub async fn keep_swept(runner: Rc<Runner>) {
+    let Ok(wall) = &runner.walls.wall else { return };
+    loop {
+        runner.walls.left.notified().await;
+        let wall = Arc::clone(wall);
+        let sweep = move || wall.let_go(&wall.left_rings()?);
+        let swept: io::Result<()> =
+            tokio::task::spawn_blocking(sweep).await.unwrap_or_else(|error| Err(error.into()));
+        if let Err(error) = swept {
+            tracing::warn!(
+                "could not free what ended monitors have left of the wall of ports: {error}"
+            );
+        }
+    }
 }
 
 /// Whether paths of cgroups begin where the kernel counts from: in a namespace that is not the first one they do not
@@ -124,6 +155,7 @@ impl Runner {
         if let Err(error) = wall.reserve(&ports, &folder) {
             tracing::warn!("could not reserve ports: {error}");
         }
+        self.walls.sweep();
         if let Err(error) = self.walls.settings.apply(&numbers) {
             tracing::warn!("could not change the host's network settings: {error}");
         }

@@ -124,7 +124,8 @@ impl Tenant {
         Ok(())
     }
 
-    /// Moves out: the ports stay reserved, for nobody.
+    /// Moves out: the ports stay reserved, for nobody. Its ring is left to [`Wall::let_go`], for which the kernel has to
+    /// be waited.
     pub fn leave(&mut self) {
         for port in std::mem::take(&mut self.owned) {
             let key = Key::from(port);
@@ -137,9 +138,7 @@ impl Tenant {
         }
         let _ = self.reach(&[], true);
         let _ = self.wall.maps.tenants.remove(&self.id.to_ne_bytes());
-        if self.ring.take().is_some() {
-            let _ = self.wall.maps.rings.remove(&self.id.to_ne_bytes());
-        }
+        self.ring = None;
     }
 
     /// Whether the socket of `cookie` got SO_REUSEPORT from the wall, and did not ask for it itself.

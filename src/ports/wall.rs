@@ -210,7 +210,6 @@ impl Wall {
         for key in tenants {
             if is_left(u64::from_ne_bytes(key)) {
                 self.maps.tenants.remove(&key)?;
-                self.maps.rings.remove(&key)?;
             }
         }
         for key in allowed {
@@ -227,6 +226,27 @@ impl Wall {
             self.maps.ports.add(&key.bytes(), &owner.bytes())?;
         }
         Ok(())
+    }
+
+    /// The rings of those who have moved out, or whom [`Self::reserve`] found dead.
+    ///
+    /// # Errors
+    /// bpf(2).
+    pub fn left_rings(&self) -> io::Result<Vec<[u8; 8]>> {
+        // In this order: whoever gets a ring in between has moved in before.
+        let mut rings = self.maps.rings.keys()?;
+        let tenants = self.maps.tenants.keys()?;
+        rings.retain(|ring| !tenants.contains(ring));
+        Ok(rings)
+    }
+
+    /// Frees those rings. The kernel waits for a grace period of all its CPUs, some 10 ms, for each: a map of maps has
+    /// changed.
+    ///
+    /// # Errors
+    /// bpf(2).
+    pub fn let_go(&self, rings: &[[u8; 8]]) -> io::Result<()> {
+        rings.iter().try_for_each(|ring| self.maps.rings.remove(ring))
     }
 
     /// Gives a port its owner; from the first one on its connections are counted.

@@ -14,7 +14,8 @@ use crate::manager::Peer;
 /// All of them, swrun first; those that cannot be had here say so themselves.
 pub fn all() -> Vec<Box<dyn Peer>> {
     vec![
-        Box::new(swrun::Swrun),
+        Box::new(swrun::Swrun { instances: 1 }),
+        Box::new(swrun::Swrun { instances: 2 }),
         Box::new(pm2::Pm2 { is_cluster: false }),
         Box::new(pm2::Pm2 { is_cluster: true }),
         Box::new(supervisord::Supervisord),

@@ -6,11 +6,14 @@ use std::process::Command;
 use crate::common::bed::{self, App, Bed, processes_of};
 use crate::manager::{Job, Manager, Peer, Verb, first_line};
 
-pub struct Swrun;
+pub struct Swrun {
+    /// How many processes a job has, all on its port.
+    pub instances: u32,
+}
 
 impl Peer for Swrun {
     fn name(&self) -> &'static str {
-        "swrun"
+        if self.instances > 1 { "swrun, 2 instances" } else { "swrun" }
     }
 
     fn version(&self) -> Result<String, String> {
@@ -18,21 +21,28 @@ impl Peer for Swrun {
         Ok(line.trim_start_matches("swrun ").to_owned())
     }
 
+    fn is_for_node(&self) -> bool {
+        self.instances > 1
+    }
+
     fn has_ceiling(&self) -> bool {
         true
     }
 
     fn up(&self, _: &Path) -> Box<dyn Manager> {
-        Box::new(Running::up())
+        Box::new(Running { instances: self.instances, ..Running::up() })
     }
 }
 
 /// A runner of its own.
-pub struct Running(Option<Bed>);
+pub struct Running {
+    bed: Option<Bed>,
+    instances: u32,
+}
 
 impl Running {
     pub fn up() -> Self {
-        Self(Some(Bed::running()))
+        Self { bed: Some(Bed::running()), instances: 1 }
     }
 
     /// Runs a command that must succeed.
@@ -50,9 +60,9 @@ impl Running {
             App { name: job.name.clone(), uid: job.uid, port: job.port, home: job.home.clone() };
         let words: Vec<&str> = job.command.iter().map(String::as_str).collect();
         let ceiling = job.ceiling.unwrap_or(4 << 30) >> 20;
-        let port = job.port;
+        let (port, instances) = (job.port, self.instances);
         let text = format!(
-            "ports = [{port}]\n[env]\nPORT = \"{port}\"\n[limits]\nmemory-max = \"{ceiling}M\"\n\
+            "ports = [{port}]\ninstances = {instances}\n[env]\nPORT = \"{port}\"\n[limits]\nmemory-max = \"{ceiling}M\"\n\
              [restart]\nfirst-delay = \"0s\"\n[logs]\nkeep = 1000\ntotal-max = \"1G\""
         );
         self.bed().profile(&app, &words, &text);
@@ -60,18 +70,18 @@ impl Running {
 
     /// Ends everything, as a host that goes down.
     pub fn shut_down(&mut self) {
-        let bed = self.0.as_mut().expect("it has not ended");
+        let bed = self.bed.as_mut().expect("it has not ended");
         bed.ok(&["kill"]);
         bed.wait_for_daemon();
     }
 
     /// Starts what was wanted, as a host that comes up.
     pub fn boot(&mut self) {
-        self.0.as_mut().expect("it has not ended").daemon();
+        self.bed.as_mut().expect("it has not ended").daemon();
     }
 
     pub fn bed(&self) -> &Bed {
-        self.0.as_ref().expect("it has not ended")
+        self.bed.as_ref().expect("it has not ended")
     }
 }
 
@@ -109,7 +119,7 @@ impl Manager for Running {
     }
 
     fn again(&mut self) {
-        let bed = self.0.as_mut().expect("it has not ended");
+        let bed = self.bed.as_mut().expect("it has not ended");
         bed.kill_daemon();
         bed.daemon();
     }
@@ -129,7 +139,7 @@ impl Manager for Running {
     }
 
     fn end(&mut self) {
-        if let Some(bed) = self.0.take() {
+        if let Some(bed) = self.bed.take() {
             bed.end();
         }
     }

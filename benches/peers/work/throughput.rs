@@ -37,7 +37,9 @@ pub fn measure(lab: &Lab, run: &mut Run) {
             add(run, RATIO, name, rate / f64::midpoint(before, after));
         }
     }
-    note(run, FIGURE, "PM2, cluster", "of two processes");
+    for name in guests.iter().filter(|guest| guest.is_for_node).map(|guest| guest.name) {
+        note(run, FIGURE, name, "of two processes");
+    }
     kill(child.id());
     child.wait().expect("ours");
     guests.iter_mut().for_each(|guest| guest.manager.end());

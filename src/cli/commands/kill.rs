@@ -19,8 +19,12 @@ const ENDS_WITHIN: Duration = Duration::from_secs(5);
 pub fn run(places: &Places, output: &mut Output) -> Ended {
     let ended = order::carry_out(places, &Ask::Kill {}, output)?;
     let deadline = Instant::now() + ENDS_WITHIN;
-    while matches!(files::lock(&places.lock()), Ok(None)) && Instant::now() < deadline {
+    let is_there = || matches!(files::lock(&places.lock()), Ok(None));
+    while is_there() && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(2));
+    }
+    if !is_there() {
+        output.line("the runner has ended")?;
     }
     // systemd hears of it a moment later still, and until then takes "systemctl start" for one of a unit that is there.
     if places.root() == Path::new("/") && is_systemds() {
