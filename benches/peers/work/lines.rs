@@ -23,7 +23,7 @@ pub fn measure(lab: &Lab, run: &mut Run) {
         "peak of the manager's memory (RSS), MiB",
     ];
     lab.each(|mut guest| {
-        for round in 0..rounds(3) {
+        for round in 0..rounds(9) {
             let job = lab.small(&format!("lines{round}"), &[&LINES.to_string(), "HOME/go"]);
             guest.manager.add(&job);
             std::thread::sleep(Duration::from_millis(1500));
