@@ -55,6 +55,8 @@ pub async fn keep(runner: Rc<Runner>, entry: Rc<Entry>) {
                 tokio::task::spawn_local(finish_stop(Rc::clone(&runner), Rc::clone(&entry)));
             }
             serve(&entry, socket).await;
+            // It may have ended, by whosever order.
+            runner.walls.sweep();
             // An end that was ordered is no death: a start right after it does not wait.
             let was_ordered = *entry.wanted.borrow() == Wanted::Stopped;
             pause = if since.elapsed() < QUICK_DEATH && !was_ordered {
@@ -150,7 +152,6 @@ async fn clean(runner: &Runner, entry: &Entry) {
         match files::lock(&path) {
             Ok(Some(_lock)) => {
                 runner.layout.clean(runner.driver.as_ref(), &runner.places, &entry.name);
-                runner.walls.sweep();
                 return;
             }
             Ok(None) => tokio::time::sleep(pause).await,
