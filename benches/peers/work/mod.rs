@@ -36,7 +36,7 @@ pub const ALL: &[(&str, How)] = &[
     ("growth", growth::measure),
     ("profile", profile::measure),
     ("systemd", systemd::measure),
-    ("emulated", systemd::measure),
+    ("emulated", systemd::emulated),
 ];
 
 /// Of each so many samples.

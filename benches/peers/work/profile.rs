@@ -96,7 +96,7 @@ pub fn system_calls(pids: &[u32]) -> Vec<(String, f64)> {
         command.args(["-p", &pid.to_string()]);
     }
     let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
-    let child = child.expect("strace is there: apt-get install strace");
+    let child = child.expect("it is among the unpacked packages");
     // Until it is attached to all.
     std::thread::sleep(Duration::from_millis(500));
     std::thread::sleep(Duration::from_secs(u64::from(IDLE)));
