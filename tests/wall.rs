@@ -312,6 +312,12 @@ fn only_rings_of_those_who_moved_out_or_are_dead_are_let_go_of() {
     shop.leave();
     let left = wall.left_rings().expect("possible");
     assert_eq!(left.len(), 1);
+    let mut next = bed.tenant("shop", &[TCP]);
+    wall.let_go(&left).expect("possible");
+    bed.says("shop", "print(attempt(3001))", "EACCES");
+    assert_eq!(next.refusals().len(), 1, "who moved in since has a ring");
+    next.leave();
+    let left = wall.left_rings().expect("possible");
     wall.let_go(&left).expect("possible");
     assert_eq!(wall.left_rings().expect("possible").len(), 0);
     bed.says("blog", "print(attempt(3002))", "EACCES");

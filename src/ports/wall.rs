@@ -246,7 +246,13 @@ impl Wall {
     /// # Errors
     /// bpf(2).
     pub fn let_go(&self, rings: &[[u8; 8]]) -> io::Result<()> {
-        rings.iter().try_for_each(|ring| self.maps.rings.remove(ring))
+        for ring in rings {
+            // The next monitor may have moved into the same group since, while others were waited for.
+            if self.maps.tenants.get(ring)?.is_none() {
+                self.maps.rings.remove(ring)?;
+            }
+        }
+        Ok(())
     }
 
     /// Gives a port its owner; from the first one on its connections are counted.
