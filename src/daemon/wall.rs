@@ -23,7 +23,7 @@ const PINS: &str = "/sys/fs/bpf";
 pub struct Walls {
     wall: Result<Arc<Wall>, String>,
     settings: Settings,
-    /// A monitor has ended.
+    /// Something may be left behind the wall.
     left: Notify,
 }
 
@@ -52,7 +52,7 @@ impl Walls {
         self.wall.is_ok()
     }
 
-    /// A monitor has ended: what it left behind the wall is freed a moment later.
+    /// What ended monitors have left behind the wall is freed a moment later.
     pub fn sweep(&self) {
         self.left.notify_one();
     }

@@ -233,11 +233,13 @@ impl Wall {
     /// # Errors
     /// bpf(2).
     pub fn left_rings(&self) -> io::Result<Vec<[u8; 8]>> {
-        // In this order: whoever gets a ring in between has moved in before.
-        let mut rings = self.maps.rings.keys()?;
-        let tenants = self.maps.tenants.keys()?;
-        rings.retain(|ring| !tenants.contains(ring));
-        Ok(rings)
+        let mut left = Vec::new();
+        for ring in self.maps.rings.keys()? {
+            if self.has_moved_out(&ring)? {
+                left.push(ring);
+            }
+        }
+        Ok(left)
     }
 
     /// Frees those rings. The kernel waits for a grace period of all its CPUs, some 10 ms, for each: a map of maps has
@@ -248,11 +250,16 @@ impl Wall {
     pub fn let_go(&self, rings: &[[u8; 8]]) -> io::Result<()> {
         for ring in rings {
             // The next monitor may have moved into the same group since, while others were waited for.
-            if self.maps.tenants.get(ring)?.is_none() {
+            if self.has_moved_out(ring)? {
                 self.maps.rings.remove(ring)?;
             }
         }
         Ok(())
+    }
+
+    /// Whose ring it is moves in before it has one.
+    fn has_moved_out(&self, ring: &[u8; 8]) -> io::Result<bool> {
+        Ok(self.maps.tenants.get(ring)?.is_none())
     }
 
     /// Gives a port its owner; from the first one on its connections are counted.
