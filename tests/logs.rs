@@ -12,11 +12,12 @@ mod scripts;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use bed::{App, Bed, is_guest, patience, pid};
 use disk::Disk;
 use scripts::python;
+use swrun::formats::log_store::{self, Older};
 
 /// An environment whose program is a shell script; it goes on sleeping after it.
 fn shell(bed: &Bed, name: &str, script: &str, more: &str) -> App {
@@ -118,6 +119,14 @@ fn a_flood_is_kept_whole_over_many_files_packed_and_not_and_followed_meanwhile()
         names.filter(|name| name.starts_with("out.log.")).collect()
     };
     kernel::until("all are packed", || names().iter().all(|name| name.ends_with(".gz")));
+    // A flood that is over within a second had the machine to itself.
+    let older = log_store::older(&folder(&bed, &app).join("out.log")).expect("readable");
+    let packed_at = |older: &Older| fs::metadata(&older.path).and_then(|found| found.modified());
+    let first = older.iter().map(|older| packed_at(older).expect("there")).min().expect("one");
+    let first = first.duration_since(UNIX_EPOCH).expect("it is after 1970");
+    // The clock of files is behind by a tick.
+    let waited = first.saturating_sub(Duration::from_millis(older[0].at_millis));
+    assert!(waited > Duration::from_millis(950), "{waited:?}");
     // By a process that takes no CPU from the app: nice(2) alone does not count beyond a cgroup.
     assert!(bed.groups().iter().any(|group| group.join("shop/pack").is_dir()));
     let many = if is_guest() { 3 } else { 20 };

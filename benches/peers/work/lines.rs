@@ -2,6 +2,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use procfs::process::Process;
 use swrun::formats::log_store;
 
 use super::idle::on_cpus;
@@ -19,7 +20,8 @@ pub fn measure(lab: &Lab, run: &mut Run) {
     let names = [
         "first to last line, s",
         "lines lost",
-        "CPU of the manager, s",
+        "CPU of the manager until the last line, s",
+        "CPU of the manager with what it packs afterwards, s",
         "peak of the manager's memory (RSS), MiB",
     ];
     lab.each(|mut guest| {
@@ -33,15 +35,20 @@ pub fn measure(lab: &Lab, run: &mut Run) {
                 // The peak from here on (proc_pid_clear_refs(5)).
                 let _ = fs::write(format!("/proc/{pid}/clear_refs"), "5");
             }
-            let (before, begun) = (on_cpus(&own), Instant::now());
+            let (before, packed) = (on_cpus(&own), on_cpus_of_ended(&own));
+            let begun = Instant::now();
             fs::write(job.home.join("go"), "").expect("ours");
             while !ends_with_last(&log) && begun.elapsed() < LONGEST {
                 std::thread::sleep(Duration::from_millis(1));
             }
             let seconds = begun.elapsed();
             let used = on_cpus(&own) - before;
-            // Who packs has not ended with the last line.
-            std::thread::sleep(Duration::from_secs(1));
+            // Who packs begins after the last line, or has not ended with it.
+            std::thread::sleep(Duration::from_millis(1500));
+            while guest.manager.own().len() > own.len() && begun.elapsed() < LONGEST {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            let all = on_cpus(&own) - before + on_cpus_of_ended(&own) - packed;
             let peak: u64 = own.iter().filter_map(|pid| kib(*pid, "status", "VmHWM:")).sum();
             let peak = peak as f64 / 1024.0;
             // What is packed meanwhile is in one file, then in the other: nobody packs once it is stopped.
@@ -55,13 +62,22 @@ pub fn measure(lab: &Lab, run: &mut Run) {
             } else {
                 add(run, names[0], guest.name, seconds.as_secs_f64());
             }
-            for (name, value) in names[1..].iter().zip([(LINES - kept) as f64, used, peak]) {
+            let values = [(LINES - kept) as f64, used, all, peak];
+            for (name, value) in names[1..].iter().zip(values) {
                 add(run, name, guest.name, value);
             }
             let _ = fs::remove_file(&log);
         }
         guest.manager.end();
     });
+}
+
+/// Seconds on a CPU, of children that have ended and were waited for (proc_pid_stat(5), in ticks of ten milliseconds).
+fn on_cpus_of_ended(own: &[u32]) -> f64 {
+    let ended =
+        own.iter().filter_map(|pid| Process::new(i32::try_from(*pid).ok()?).ok()?.stat().ok());
+    let ticks: i64 = ended.map(|stat| stat.cutime + stat.cstime).sum();
+    ticks as f64 / procfs::ticks_per_second() as f64
 }
 
 /// Whether the last line of all has been written.

@@ -34,6 +34,10 @@ const TELL_LOSSES_EVERY: Duration = Duration::from_secs(5);
 /// The same of lines that the host's own logs did not take.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
+/// What was put aside is packed so much later: most floods are over by then, and have both the disk and the CPUs to
+/// themselves. One that lasts is packed beside it.
+const PACKS_AFTER: Duration = Duration::from_secs(1);
+
 /// How long a packer that was killed is waited for, in milliseconds.
 const PACKER_ENDS_WITHIN: u8 = 250;
 
@@ -56,7 +60,8 @@ pub struct Logs {
     /// How long the end of one is awaited.
     line_ends_within: Duration,
     packer: Option<Packer>,
-    is_to_pack: bool,
+    /// When what was put aside is packed next.
+    packs_at: Option<Duration>,
     /// It was said that nothing can be written.
     is_told: bool,
     /// Lines that were lost are not told before.
@@ -107,7 +112,7 @@ impl Logs {
             open_lines: [None; 2],
             line_ends_within: LINE_ENDS_WITHIN,
             packer: None,
-            is_to_pack: false,
+            packs_at: None,
             is_told: false,
             losses_untold_until: Duration::ZERO,
             quiet_until: Duration::ZERO,
@@ -216,9 +221,8 @@ impl Logs {
         let was_put_aside = [&mut self.out, &mut self.err]
             .map(|log| std::mem::take(&mut log.was_put_aside))
             .contains(&true);
-        if was_put_aside {
-            retention::tidy([self.out.path(), self.err.path()], rules);
-            self.is_to_pack = true;
+        if was_put_aside && retention::tidy([self.out.path(), self.err.path()], rules) {
+            self.pack_soon();
         }
     }
 
@@ -290,14 +294,21 @@ impl Logs {
             // Where it could not be put aside it is tried again after a while.
             now + wait.max(Duration::from_secs(1))
         });
-        tells.into_iter().chain(ages).min()
+        // The end of one packer is waited for otherwise.
+        let packs = self.packs_at.filter(|_| self.packer.is_none());
+        tells.into_iter().chain(ages).chain(packs).min()
+    }
+
+    fn pack_soon(&mut self) {
+        self.packs_at.get_or_insert_with(|| clock::monotonic() + PACKS_AFTER);
     }
 
     /// Has what was put aside packed, by one process at a time.
     fn pack(&mut self, rules: &LogRules) {
         self.tidy_if_put_aside(rules);
-        if self.is_to_pack && self.packer.is_none() {
-            self.is_to_pack = false;
+        let is_due = self.packs_at.is_some_and(|at| at <= clock::monotonic());
+        if is_due && self.packer.is_none() {
+            self.packs_at = None;
             // Unpacked they are read as well.
             self.packer = self.start_packer().ok();
         }
@@ -326,11 +337,11 @@ impl Logs {
     pub fn end_packer(&mut self) {
         let Some(packer) = &mut self.packer else { return };
         let _ = packer.child.kill();
-        self.is_to_pack = true;
         let mut asked = [PollFd::new(packer.handle.as_fd(), PollFlags::POLLIN)];
         if poll(&mut asked, PollTimeout::from(PACKER_ENDS_WITHIN)).is_ok_and(|ended| ended > 0) {
             self.take_packer();
         }
+        self.pack_soon();
     }
 }
 

@@ -5,13 +5,15 @@ use std::path::Path;
 use crate::formats::log_store::{self, Older};
 use crate::model::{LogRules, ROOM};
 
-/// Removes what is too much: of each of `logs` more than `keep`, of all together more than `total_max`.
-pub fn tidy(logs: [&Path; 2], rules: &LogRules) {
+/// Removes what is too much: of each of `logs` more than `keep`, of all together more than `total_max`. Gives whether
+/// there is one to be packed.
+pub fn tidy(logs: [&Path; 2], rules: &LogRules) -> bool {
     // A folder that cannot be read now can be at the next file.
-    let [Ok(out), Ok(err)] = logs.map(log_store::older) else { return };
+    let [Ok(out), Ok(err)] = logs.map(log_store::older) else { return false };
     for older in too_much(&out, &err, rules) {
         let _ = log_store::remove(older);
     }
+    out.iter().chain(&err).any(|older| !older.is_packed)
 }
 
 fn too_much<'a>(out: &'a [Older], err: &'a [Older], rules: &LogRules) -> Vec<&'a Older> {
@@ -40,6 +42,23 @@ fn too_much<'a>(out: &'a [Older], err: &'a [Older], rules: &LogRules) -> Vec<&'a
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_packer_is_started_for_what_is_not_packed_alone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let [out, err] = ["out.log", "err.log"].map(|name| folder.path().join(name));
+        let is_to_pack = || tidy([&out, &err], &LogRules::default());
+        std::fs::write(&out, "now").expect("ours");
+        assert!(!is_to_pack());
+        let aside = log_store::aside(&err, 1);
+        std::fs::write(&aside, "before").expect("ours");
+        assert!(is_to_pack());
+        let packed = crate::sys::files::with_suffix(&aside, log_store::PACKED);
+        std::fs::write(&packed, "packed").expect("ours");
+        assert!(is_to_pack(), "that packer did not come to its end");
+        std::fs::remove_file(&aside).expect("ours");
+        assert!(!is_to_pack());
+    }
 
     fn older(times: std::ops::Range<u64>, bytes: u64) -> Vec<Older> {
         let one = |at_millis| Older { at_millis, path: "x".into(), is_packed: true, bytes };
