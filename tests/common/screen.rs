@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
 
-use crate::bed::patience;
+use crate::bed::{patience, until};
 
 pub struct Screen {
     master: File,
@@ -107,16 +107,21 @@ impl Screen {
         i32::try_from(self.child.id()).expect("a pid")
     }
 
-    /// Waits for its end.
+    /// Waits for its end, and until all that it wrote has been read.
     pub fn end(&mut self) -> ExitStatus {
         let deadline = Instant::now() + patience();
-        loop {
+        let status = loop {
             if let Some(status) = self.child.try_wait().expect("our child") {
-                return status;
+                break status;
             }
             assert!(Instant::now() < deadline, "it does not end:\n{}", self.text());
             std::thread::sleep(Duration::from_millis(20));
-        }
+        };
+        // What comes to a terminal comes in order: a title of ours is after all of it.
+        let last = b"\x1b]0;the end\x07";
+        rustix::io::write(&self.slave, last).expect("a terminal");
+        until("all of it has been read", || self.bytes().ends_with(last));
+        status
     }
 }
 
