@@ -245,6 +245,7 @@ impl Environment {
             }
             Event::Blocked { id } => {
                 if self.instances.remove(&id).is_some() {
+                    self.reload_is_gone(id, Cause::StartFailed, &mut actions);
                     // It was no start, and no restart.
                     if self.launches > self.rules.instances {
                         self.restarts = self.restarts.saturating_sub(1);
@@ -315,24 +316,29 @@ impl Environment {
         self.resting = Some(Resting { reason, gave_up });
     }
 
-    /// Launches what is missing, if it is its time.
-    fn fill(&mut self, now: Duration, actions: &mut Vec<Action>) {
+    /// Whether it is time for what is missing.
+    fn may_launch(&self, now: Duration) -> bool {
         let is_due = self.retry.is_none_or(|at| now >= at);
         let is_held_up = self.resting.is_some() || self.is_blocked;
-        if self.wanted == Wanted::Stopped || is_held_up || !is_due {
+        self.wanted == Wanted::Online && is_due && !is_held_up
+    }
+
+    /// Launches what is missing, if it is its time.
+    fn fill(&mut self, now: Duration, actions: &mut Vec<Action>) {
+        if !self.may_launch(now) {
             return;
         }
         self.retry = None;
         while self.live() < self.rules.instances {
-            self.launch(now, actions);
+            self.launch(self.free_place(), now, actions);
         }
     }
 
-    fn launch(&mut self, now: Duration, actions: &mut Vec<Action>) -> u32 {
+    fn launch(&mut self, place: u32, now: Duration, actions: &mut Vec<Action>) -> u32 {
         let id = self.next_id;
         // Group names must not repeat while one exists; after four billion starts they may.
         self.next_id = self.next_id.checked_add(1).unwrap_or(1);
-        self.instances.insert(id, Instance::starting(now, self.free_place()));
+        self.instances.insert(id, Instance::starting(now, place));
         self.launches = self.launches.saturating_add(1);
         if self.launches > self.rules.instances {
             self.restarts = self.restarts.saturating_add(1);
@@ -341,10 +347,9 @@ impl Environment {
         id
     }
 
-    /// The lowest number among the instances that none has; one that is being replaced leaves its own.
+    /// The lowest number among the instances that none has.
     fn free_place(&self) -> u32 {
-        let stay = self.instances.iter().filter(|(id, _)| !self.is_replaced(**id));
-        let taken: Vec<u32> = stay.map(|(_, instance)| instance.place()).collect();
+        let taken: Vec<u32> = self.instances.values().map(Instance::place).collect();
         (0..).find(|place| !taken.contains(place)).unwrap_or(0)
     }
 
@@ -354,18 +359,28 @@ impl Environment {
         self.instances.get(&id).map_or(0, Instance::place)
     }
 
-    /// Asks those to end that are more than wanted, those of the highest numbers: 0 always has an instance.
+    /// Asks those to end that are more than wanted, those of the highest numbers. Where a number is missing, since that
+    /// one was dead when fewer were ordered or failed in a reload, one beyond or twice there makes room once it may be
+    /// launched: 0 always has an instance.
     fn trim(&mut self, now: Duration, actions: &mut Vec<Action>) {
-        let wanted = self.rules.instances.saturating_add(u32::from(self.is_replacing()));
-        let staying = |instance: &Instance| instance.phase() != Phase::Stopping;
-        let count = self.instances.values().filter(|instance| staying(instance)).count();
-        let surplus = count.saturating_sub(wanted as usize);
-        let mut last: Vec<(&u32, &mut Instance)> =
-            self.instances.iter_mut().filter(|(_, instance)| staying(instance)).collect();
-        last.sort_by_key(|(id, instance)| std::cmp::Reverse((instance.place(), **id)));
-        for (id, instance) in last.into_iter().take(surplus) {
-            if instance.ask_to_stop(Cause::Stopped, now + self.rules.grace) {
-                actions.push(Action::Signal { id: *id });
+        let staying = self.instances.iter().filter(|(_, one)| one.phase() != Phase::Stopping);
+        let mut staying: Vec<(u32, u32)> = staying.map(|(id, one)| (one.place(), *id)).collect();
+        staying.sort_unstable();
+        let ending = if self.may_launch(now) && !self.is_reloading() {
+            let mut last = None;
+            staying.retain(|(place, _)| {
+                *place >= self.rules.instances || last.replace(*place) == Some(*place)
+            });
+            staying
+        } else {
+            let wanted = self.rules.instances.saturating_add(u32::from(self.is_replacing()));
+            staying.split_off(staying.len().min(wanted as usize))
+        };
+        for (_, id) in ending.into_iter().rev() {
+            if let Some(instance) = self.instances.get_mut(&id)
+                && instance.ask_to_stop(Cause::Stopped, now + self.rules.grace)
+            {
+                actions.push(Action::Signal { id });
             }
         }
     }

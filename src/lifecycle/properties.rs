@@ -21,6 +21,7 @@ enum Happening {
     Unblocked,
     Ended(usize, Cause),
     SoftCeiling(usize),
+    Scale(u32),
     Stray(u32),
     Wait(u64),
 }
@@ -38,6 +39,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         Just(Happening::Unblocked),
         (0..4_usize, cause).prop_map(|(at, cause)| Happening::Ended(at, cause)),
         (0..4_usize).prop_map(Happening::SoftCeiling),
+        (1..5_u32).prop_map(Happening::Scale),
         (0..9_u32).prop_map(Happening::Stray),
         (0..20_000_u64).prop_map(Happening::Wait),
     ]
@@ -54,10 +56,11 @@ proptest! {
 
     #[test]
     fn the_promises_hold(
-        instances in 1..4_u32,
+        instances in 1..5_u32,
         give_up_after in prop_oneof![Just(0_u32), 1..5_u32],
         story in proptest::collection::vec(happening(), 1..120),
     ) {
+        let (mut instances, mut most) = (instances, instances);
         let mut environment = Environment::new(rules(instances, give_up_after), 1);
         let mut now = Duration::from_secs(1);
         let mut live: BTreeSet<u32> = BTreeSet::new();
@@ -76,6 +79,11 @@ proptest! {
                 Happening::NotStarted(at) => match pick(at) { Some(id) => Event::NotStarted { id }, None => continue },
                 Happening::Blocked(at) => match pick(at) { Some(id) => Event::Blocked { id }, None => continue },
                 Happening::Unblocked => Event::Unblocked,
+                Happening::Scale(count) => {
+                    (instances, most) = (count, most.max(count));
+                    environment.set_rules(rules(instances, give_up_after));
+                    Event::Tick
+                }
                 Happening::Ended(at, cause) => match pick(at) { Some(id) => Event::Ended { id, cause }, None => continue },
                 Happening::SoftCeiling(at) => match pick(at) { Some(id) => Event::SoftCeiling { id }, None => continue },
             };
@@ -111,8 +119,7 @@ proptest! {
                     Action::Rest { .. } | Action::Reloaded { .. } | Action::Relieve { .. } => {}
                 }
             }
-            let most = instances as usize + 1;
-            prop_assert!(live.len() <= most, "more instances than wanted");
+            prop_assert!(live.len() <= most as usize + 1, "more instances than wanted");
             let ending = live.iter().filter(|id| signalled.contains(id)).count();
             let more = usize::from(environment.is_reloading());
             prop_assert!(live.len() - ending <= instances as usize + more, "more than wanted stay");
@@ -131,13 +138,23 @@ proptest! {
                 prop_assert!(at > now || environment.step(&Event::Tick, now).is_empty());
             }
         }
-        // Whatever was: a start brings it up, given that nothing dies any more.
-        for id in live.clone() { environment.step(&Event::Ended { id, cause: Cause::Exit }, now); }
-        environment.step(&Event::Start, now);
-        let ids: Vec<u32> = environment.instances().map(|(id, _)| id).collect();
-        prop_assert_eq!(ids.len(), instances as usize);
-        for id in ids { environment.step(&Event::Running { id }, now); }
+        // Whatever was: who is asked to start brings it up, given that nothing dies any more but what was asked to.
+        for _ in 0..20 {
+            now += Duration::from_secs(1);
+            environment.step(&Event::Start, now);
+            let phases: Vec<_> = environment.instances().map(|(id, one)| (id, one.phase())).collect();
+            for (id, phase) in phases {
+                match phase {
+                    Phase::Starting => environment.step(&Event::Running { id }, now),
+                    Phase::Stopping => environment.step(&Event::Ended { id, cause: Cause::Exit }, now),
+                    _ => Vec::new(),
+                };
+            }
+        }
         prop_assert_eq!(environment.phase(), Phase::Online);
+        let mut places: Vec<u32> = environment.instances().map(|(_, one)| one.place()).collect();
+        places.sort_unstable();
+        prop_assert_eq!(places, (0..instances).collect::<Vec<_>>(), "each number has one");
     }
 }
 

@@ -56,13 +56,6 @@ impl Environment {
         matches!(&self.reload, Some(Reload { step: Step::Starting { id: new, .. }, .. }) if *new == id)
     }
 
-    /// Whether `id` is an old one of a reload, to be replaced or being so.
-    pub(super) fn is_replaced(&self, id: u32) -> bool {
-        let Some(reload) = &self.reload else { return false };
-        let is_next = matches!(reload.step, Step::Relieving { old, .. } | Step::Ending { id: old } if old == id);
-        is_next || reload.old.contains(&id)
-    }
-
     pub(super) fn is_replacing(&self) -> bool {
         let step = self.reload.as_ref().map(|reload| &reload.step);
         matches!(step, Some(Step::Starting { .. } | Step::Relieving { .. }))
@@ -100,7 +93,9 @@ impl Environment {
             // One more than wanted, and not two.
             Step::Next if self.live() > self.rules.instances => {}
             Step::Next => {
-                let id = self.launch(now, actions);
+                // It has the number of the one that it replaces.
+                let place = self.place(old[0]);
+                let id = self.launch(place, now, actions);
                 if let Some(reload) = &mut self.reload {
                     reload.step = Step::Starting { id, deadline: now + UP_WITHIN };
                 }
