@@ -102,6 +102,17 @@ fn a_new_one_that_is_never_ready_is_killed() {
 }
 
 #[test]
+fn a_new_one_whose_port_is_anothers_fails_the_reload_at_once() {
+    let mut environment = up(1);
+    environment.step(&Event::Reload, SECOND);
+    let actions = environment.step(&Event::Blocked { id: 2 }, SECOND);
+    assert!(matches!(&actions[..], [Action::Reloaded { failed: Some((2, _)) }]), "{actions:?}");
+    assert!(!environment.is_reloading());
+    assert_eq!((environment.phase(), environment.restarts()), (Phase::Online, 0));
+    assert_eq!(environment.step(&Event::Unblocked, SECOND), []);
+}
+
+#[test]
 fn either_may_die_while_the_old_one_is_relieved() {
     let mut environment = up(1);
     environment.step(&Event::Reload, SECOND);
