@@ -2,8 +2,6 @@
 #![allow(unsafe_code, reason = "a terminal of its own for the program under test")]
 
 mod bed;
-#[path = "common/kernel.rs"]
-mod kernel;
 #[path = "common/screen.rs"]
 mod screen;
 
@@ -24,10 +22,11 @@ fn monit(bed: &Bed, rows: u16, columns: u16) -> Screen {
     Screen::start(&mut command, rows, columns)
 }
 
-/// The other screen (xterm's 1049) is left.
+/// The other screen (xterm's 1049) is left, once the program has ended.
+#[track_caller]
 fn is_left(screen: &Screen) {
     let left = b"\x1b[?1049l";
-    kernel::until("it is left", || screen.bytes().windows(left.len()).any(|bytes| bytes == left));
+    assert!(screen.bytes().windows(left.len()).any(|bytes| bytes == left), "{}", screen.text());
 }
 
 fn with_three(bed: &Bed) -> Vec<bed::App> {
@@ -97,10 +96,7 @@ fn it_shows_environments_charts_and_the_log_and_leaves_the_terminal_as_it_was() 
     screen.resize(24, 80);
     screen.press("q");
     assert!(screen.end().success());
-    assert!(
-        screen.bytes().windows(8).any(|bytes| bytes == b"\x1b[?1049l"),
-        "the other screen is left"
-    );
+    is_left(&screen);
     let after = screen.settings();
     assert_eq!(
         format!("{:?}", (after.local_modes, after.input_modes)),
