@@ -44,7 +44,8 @@ pub fn measure(lab: &Lab, run: &mut Run) {
     }
 }
 
-/// MiB over the ceiling at most, and seconds until all that leaked is gone; `None` when it went on.
+/// Asks for a leak by `path`, again where nothing came of it. MiB over the ceiling at most, and seconds until all that leaked
+/// is gone; `None` when it went on.
 fn leak(job: &Job, path: &str) -> Option<(f64, f64)> {
     for _ in 0..3 {
         let _ = job.ask(path);
